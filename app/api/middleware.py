@@ -1,0 +1,113 @@
+"""Plain ASGI middleware: what every request gets, whatever it asks for."""
+
+import logging
+import re
+import secrets
+import time
+from collections.abc import MutableMapping
+from typing import Any
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.engine.workers import Timings
+from app.errors import BodyTooLarge
+from app.metrics import Metrics
+
+log = logging.getLogger("cameo.access")
+
+REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
+TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
+
+
+class Observe:
+    """Request id and trace context in and out, ``Server-Timing``, metrics, and a line in the access log."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app, self._metrics = app, metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        headers = Headers(scope=scope)
+        request_id = _taken(headers.get("x-request-id"), REQUEST_ID) or secrets.token_hex(16)
+        trace = _taken(headers.get("traceparent"), TRACEPARENT)
+        trace = trace or f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-00"
+        timings = Timings()
+        scope.setdefault("state", {}).update(request_id=request_id, timings=timings)
+        seen = {"status": 499, "in": 0, "out": 0}  # 499: the client left before there was an answer
+
+        async def counted_receive() -> Message:
+            message = await receive()
+            seen["in"] += len(message.get("body", b""))
+            return message
+
+        async def marked_send(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                seen["status"] = message["status"]
+                answer = MutableHeaders(scope=message)
+                answer["X-Request-Id"], answer["traceparent"] = request_id, trace
+                answer["X-Content-Type-Options"] = "nosniff"
+                if timings.seconds:
+                    answer["Server-Timing"] = ", ".join(f"{k};dur={v * 1e3:.2f}" for k, v in timings.seconds.items())
+            seen["out"] += len(message.get("body", b""))
+            await send(message)
+
+        try:
+            await self._app(scope, counted_receive, marked_send)
+        finally:
+            self._record(scope, seen, timings, time.perf_counter() - began, request_id)
+
+    def _record(
+        self, scope: MutableMapping[str, Any], seen: dict[str, int], timings: Timings, seconds: float, request_id: str
+    ) -> None:
+        # The route's pattern, not the path: labels must not grow with what clients invent.
+        route = getattr(scope.get("route"), "path", "unmatched")
+        m = self._metrics
+        m.requests.labels(scope["method"] if route != "unmatched" else "any", route, str(seen["status"])).inc()
+        m.request_seconds.labels(route).observe(seconds)
+        m.bytes_in.labels(route).inc(seen["in"])
+        m.bytes_out.labels(route).inc(seen["out"])
+        for stage, spent in timings.seconds.items():
+            m.stage_seconds.labels(route, stage).observe(spent)
+        log.info(
+            "%s %s %d in=%d out=%d ms=%.1f id=%s",
+            scope["method"], scope["path"], seen["status"], seen["in"], seen["out"], seconds * 1e3, request_id,
+        )  # fmt: skip
+
+
+class LimitBody:
+    """Refuses a body over the limit: by its declared length before a byte is read, else once it has grown too far."""
+
+    def __init__(self, app: ASGIApp, limit: int) -> None:
+        self._app, self._limit = app, limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        declared = Headers(scope=scope).get("content-length", "")
+        read = 0
+
+        async def limited() -> Message:
+            nonlocal read
+            if declared.isdecimal() and int(declared) > self._limit:
+                raise self._error(int(declared))
+            message = await receive()
+            read += len(message.get("body", b""))
+            if read > self._limit:
+                raise self._error(read)
+            return message
+
+        await self._app(scope, limited, send)
+
+    def _error(self, size: int) -> BodyTooLarge:
+        return BodyTooLarge(f"the body has at least {size} bytes, the limit is {self._limit}", bytes=size, limit=self._limit)
+
+
+def _taken(value: str | None, pattern: re.Pattern[str]) -> str | None:
+    return value if value is not None and pattern.fullmatch(value) else None
+
+

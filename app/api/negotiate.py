@@ -1,0 +1,29 @@
+"""Content negotiation: which of the offered media types an ``Accept`` header prefers."""
+
+import mimeparse
+from fastapi import Request
+
+from app.errors import NotAcceptable
+
+PAYLOAD = "application/vnd.cameo"
+JSON = "application/json"
+
+
+def negotiate(request: Request, *offered: str) -> str:
+    """The best of ``offered`` (the first where all are equally welcome), or NotAcceptable."""
+    accept = ", ".join(request.headers.getlist("accept")) or "*/*"
+    try:
+        # On a tie mimeparse takes the last.
+        best: str = mimeparse.best_match(list(reversed(offered)), accept)
+    except mimeparse.MimeTypeParseException:
+        best = ""
+    if not best:
+        raise NotAcceptable(
+            f"Accept is {accept[:100]!r}; this address gives {', '.join(offered)}", accept=accept[:100], offered=offered
+        )
+    return best
+
+
+def content_type(request: Request) -> str:
+    """The media type of the body, without parameters, in lower case; empty where none is given."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()

@@ -1,0 +1,117 @@
+"""Errors as ``application/problem+json`` (RFC 9457)."""
+
+import logging
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+
+from app import errors
+from app.errors import CameoError
+
+log = logging.getLogger("cameo.api")
+
+MEDIA_TYPE = "application/problem+json"
+TYPE_PREFIX = "urn:cameo:problem:"
+
+
+def problem(request: Request, error: CameoError) -> Response:
+    """The answer for an error: its type, title, status and detail, the request's id, and the error's facts."""
+    facts = dict(error.facts)
+    headers = {}
+    if retry_after := facts.pop("retry_after", None):
+        headers["Retry-After"] = str(retry_after)
+    body = facts | {
+        "type": TYPE_PREFIX + error.type,
+        "title": error.title,
+        "status": error.status,
+        "detail": error.detail,
+        "request_id": request.scope.get("state", {}).get("request_id"),
+    }
+    return JSONResponse(body, error.status, headers, media_type=MEDIA_TYPE)
+
+
+def install(app: FastAPI) -> None:
+    """Make every error of the application a problem: ours, the framework's, and the unforeseen."""
+
+    async def ours(request: Request, error: Exception) -> Response:
+        assert isinstance(error, CameoError)
+        if error.status == HTTPStatus.INTERNAL_SERVER_ERROR:
+            log.error("%s: %s", error.type, error.detail, exc_info=error)
+        return problem(request, error)
+
+    async def validation(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        return problem(
+            request,
+            errors.InvalidParameter(
+                f"{where}: {first['msg']}",
+                parameter=where,
+                value=_short(first.get("input")),
+                problems=[{"at": ".".join(map(str, e["loc"])), "problem": e["msg"]} for e in error.errors()],
+            ),
+        )
+
+    async def framework(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        kind = _BY_STATUS.get(error.status_code, errors.BadRequest)
+        detail = f"{request.method} {request.url.path}: {error.detail}"
+        answer = problem(request, kind(detail))
+        for name, value in (error.headers or {}).items():
+            answer.headers[name] = value
+        return answer
+
+    async def unforeseen(request: Request, error: Exception) -> Response:
+        # The server's own error middleware logs the traceback; the client gets no internals.
+        return problem(request, errors.InternalError("something went wrong; the log has it under this request id"))
+
+    app.add_exception_handler(CameoError, ours)
+    app.add_exception_handler(RequestValidationError, validation)
+    app.add_exception_handler(HTTPException, framework)
+    app.add_exception_handler(Exception, unforeseen)
+
+
+_BY_STATUS: dict[int, type[CameoError]] = {
+    404: errors.NotFound,
+    405: errors.MethodNotAllowed,
+    406: errors.NotAcceptable,
+    413: errors.BodyTooLarge,
+    415: errors.UnsupportedMediaType,
+}
+
+
+def _short(value: Any) -> Any:
+    return value if isinstance(value, int | float | bool | type(None)) else str(value)[:100]
+
+
+def responses(*kinds: type[CameoError]) -> dict[int | str, dict[str, Any]]:
+    """The ``responses`` of a route in OpenAPI: for each status the problems that it can stand for."""
+    documented: dict[int | str, dict[str, Any]] = {}
+    for status in sorted({kind.status for kind in kinds}):
+        same = [kind for kind in kinds if kind.status == status]
+        documented[status] = {
+            "description": "; ".join(kind.title for kind in same),
+            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": _examples(same)}},
+        }
+    return documented
+
+
+def _examples(kinds: Iterable[type[CameoError]]) -> dict[str, Any]:
+    return {
+        kind.type: {
+            "value": {
+                "type": TYPE_PREFIX + kind.type,
+                "title": kind.title,
+                "status": kind.status,
+                "detail": "one sentence on what is wrong with this request",
+                "request_id": "4f1d6f0c8d2c4b7f9a3e5d1c0b9a8f7e",
+            }
+        }
+        for kind in kinds
+    }

@@ -1,0 +1,141 @@
+"""What goes over the wire as JSON."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Nested = list[Any]
+
+
+class _Schema(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Problem(BaseModel):
+    """RFC 9457; further members give the offending value and its limit."""
+
+    model_config = ConfigDict(extra="allow")
+    type: str = Field(description="stable name of the problem, a URN", examples=["urn:cameo:problem:no-face"])
+    title: str
+    status: int
+    detail: str
+    request_id: str | None
+
+
+class Tokens(_Schema):
+    shape: list[int]
+    codebook_size: int | None = Field(description="codes to choose from for every token; null where they differ")
+    indices: Nested = Field(description="whole numbers nested as the shape says")
+
+
+class Sizes(_Schema):
+    upload: int = Field(description="bytes of the uploaded picture")
+    portrait: int = Field(description="bytes of the raw portrait: three a pixel")
+    payload: int = Field(description="bytes of the payload, everything counted")
+    ratio: float = Field(description="portrait bytes over payload bytes")
+    bits_per_pixel: float = Field(description="payload bits over pixels of the portrait")
+
+
+class Frame(_Schema):
+    method: Literal["auto", "asis"]
+    box: list[float] = Field(description="x, y, width and height in pixels of the upload")
+    landmarks: list[list[float]] | None = Field(description="eyes, nose and mouth corners, pixels of the upload")
+    roll: float | None = Field(description="degrees that the head leans clockwise")
+    score: float | None = Field(description="the detector's confidence, up to 1")
+    faces: int | None = Field(description="faces in the picture; the largest central one was taken")
+
+
+class CompressAnswer(_Schema):
+    model: str
+    version: int
+    digest: str = Field(description="SHA-256 of the version's manifest; its first two bytes are the payload's tag")
+    tokens: Tokens
+    payload: str = Field(description="the payload in base64")
+    sizes: Sizes
+    frame: Frame
+
+
+class ReconstructRequest(_Schema):
+    """Either a payload, or a model with tokens."""
+
+    payload: str | None = Field(None, description="a payload in base64")
+    model: str | None = None
+    version: int | None = Field(None, ge=1)
+    tokens: Nested | Tokens | None = Field(None, description="nested indices, or the tokens object of /compress")
+
+
+class ShortenRequest(_Schema):
+    payload: str = Field(description="a payload in base64")
+
+
+class ShortenAnswer(_Schema):
+    model: str
+    version: int
+    payload: str
+    bytes: int
+
+
+class ComparisonRow(_Schema):
+    kind: Literal["model", "codec"]
+    name: str
+    version: int | None
+    quality: int | None = Field(description="the codec's quality setting")
+    side: int = Field(description="pixels of the picture that was coded; others are scaled back to 128")
+    beside: str | None = Field(description="for a codec: the model whose payload it was to match in bytes")
+    bytes: int = Field(description="whole payload, or whole file")
+    ratio: float = Field(description="raw 128-pixel portrait over bytes")
+    psnr: float | None = Field(description="decibels; null where the picture is exact")
+    ms_ssim: float
+    identity: float | None = Field(description="cosine similarity of SFace embeddings; null without the judge")
+
+
+class CompareAnswer(_Schema):
+    frame: Frame
+    upload: int
+    rows: list[ComparisonRow]
+
+
+class VersionInfo(_Schema):
+    name: str
+    version: int
+    digest: str
+    tag: str = Field(description="the two bytes, in hex, that name this version inside a payload")
+    default: bool
+    loaded: bool
+    manifest: dict[str, Any]
+
+
+class RefusedInfo(_Schema):
+    name: str
+    version: int
+    reason: str
+
+
+class ModelInfo(_Schema):
+    name: str
+    default: bool
+    default_version: int
+    versions: list[VersionInfo]
+
+
+class ModelsAnswer(_Schema):
+    default_model: str | None
+    models: list[ModelInfo]
+    refused: list[RefusedInfo]
+
+
+class ReadyAnswer(_Schema):
+    ready: bool
+    reason: str
+    device: str
+    device_reason: str
+    workers: int
+    models: list[str]
+    refused: list[RefusedInfo]
+
+
+class LiveAnswer(_Schema):
+    live: bool = True
+
+
+ModelQuery = Annotated[str | None, Field(description="name of the model; default: the store's", max_length=100)]

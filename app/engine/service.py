@@ -1,0 +1,135 @@
+"""The service without HTTP: what the API's resources call."""
+
+import logging
+import threading
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from app import codec
+from app.config import Settings
+from app.engine.device import Device, choose
+from app.engine.models import Coder
+from app.engine.workers import Timings, Workers
+from app.errors import BudgetTooSmall, NotReady
+from app.images import decode
+from app.metrics import Metrics
+from app.portrait import Framed, Framer, asis
+from app.quality import IdentityJudge, installed_judge
+from app.store.registry import Entry, Registry
+
+log = logging.getLogger("cameo.service")
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """One portrait on its way through: what came in, how it was framed, what came out."""
+
+    coder: Coder
+    upload_bytes: int
+    framed: Framed
+    tokens: NDArray[np.int64]
+    payload: bytes
+
+
+class Service:
+    """Everything that one process needs to serve, made once. Nothing is loaded before :meth:`start`."""
+
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        self.settings, self.metrics = settings, metrics
+        self.device: Device = choose(settings.device)
+        # One thread a picture: nets this small gain little from two, and a payload stays the same under load.
+        torch.set_num_threads(1)
+        cv2.setNumThreads(1)
+        self.workers = Workers(settings.workers or self.device.cpus, settings.queue, metrics)
+        self.registry: Registry[Coder] = Registry(settings.store, lambda stored: Coder(stored, self.device.torch))
+        self.framer = Framer(settings.detector)
+        judge = settings.judge or installed_judge()
+        self.judge: IdentityJudge | None = IdentityJudge(judge) if judge else None
+        self.ready = False
+        self.reason = "models are being loaded"
+        metrics.device_info.labels(str(self.device.torch), self.device.reason, str(self.workers.count)).set(1)
+
+    def start(self) -> None:
+        """Load the store in the background: the process answers ``/livez`` meanwhile, and ``/readyz`` with 503."""
+        log.info("device %s: %s; %d workers", self.device.torch, self.device.reason, self.workers.count)
+        threading.Thread(target=self._load, name="cameo-load", daemon=True).start()
+
+    def _load(self) -> None:
+        try:
+            self.registry.open()
+        except Exception as error:
+            log.exception("the model store %s cannot be opened", self.settings.store)
+            self.reason = f"the model store cannot be opened: {error}"
+            return
+        for refusal in self.registry.refused:
+            self.metrics.refused_versions.labels(refusal.name, str(refusal.version)).set(1)
+        for entry in self.registry.entries:
+            manifest = entry.stored.manifest
+            self.metrics.model_info.labels(manifest.name, str(manifest.version), entry.stored.digest).set(1)
+        if not self.registry.entries:
+            self.reason = f"the model store {self.settings.store} holds no usable version"
+            log.error(self.reason)
+            return
+        self.ready, self.reason = True, "models are loaded and warm"
+        self.metrics.ready.set(1)
+        served = ", ".join(f"{e.stored.manifest.name}/{e.stored.manifest.version}" for e in self.registry.entries)
+        log.info("ready: %s", served)
+
+    def stop(self) -> None:
+        """Finish what was accepted, take nothing new."""
+        self.ready, self.reason = False, "the service is shutting down"
+        self.metrics.ready.set(0)
+        self.workers.close()
+
+    def entry(self, name: str | None, version: int | None) -> Entry[Coder]:
+        """The version that a request asks for; NotReady, UnknownModel, UnknownVersion or RefusedVersion."""
+        self.require_ready()
+        return self.registry.get(name, version)
+
+    def require_ready(self) -> None:
+        if not self.ready:
+            raise NotReady(f"not ready: {self.reason}", reason=self.reason, retry_after=1)
+
+    async def compress(
+        self, data: bytes, frame: str, coder: Coder, max_bytes: int | None, timings: Timings
+    ) -> Compressed:
+        """An uploaded picture to a payload of at most ``max_bytes``."""
+        check_budget(coder, max_bytes)
+
+        def work() -> Compressed:
+            framed = self.frame(data, frame, coder.size, timings)
+            with timings.stage("infer"):
+                tokens = coder.tokens(framed.portrait)
+            with timings.stage("encode"):
+                payload = coder.pack(tokens)
+            return Compressed(coder, len(data), framed, tokens, payload)
+
+        return await self.workers.run(work, timings)
+
+    def frame(self, data: bytes, frame: str, size: int, timings: Timings) -> Framed:
+        """Decode an upload and make the portrait of ``size`` pixels; blocking."""
+        with timings.stage("decode"):
+            image = decode(data, self.settings.max_pixels)
+        with timings.stage("frame"):
+            return self.framer.auto(image, size) if frame == "auto" else asis(image, size)
+
+    def open_payload(self, data: bytes) -> tuple[Coder, NDArray[np.int64]]:
+        """A payload's model and tokens; PayloadError, which covers a tag that the store does not know."""
+        self.require_ready()
+        payload = codec.unwrap(data)
+        coder = self.registry.by_tag(payload.tag).model
+        return coder, coder.unpack(payload)
+
+
+def check_budget(coder: Coder, max_bytes: int | None) -> None:
+    """BudgetTooSmall where no payload of the model fits."""
+    least = coder.manifest.rates[0]
+    if max_bytes is not None and max_bytes < least:
+        name = coder.manifest.name
+        raise BudgetTooSmall(
+            f"the smallest payload of {name} has {least} bytes, {max_bytes} are allowed", max_bytes=max_bytes, least=least
+        )

@@ -1,0 +1,202 @@
+"""Everything that can go wrong, as one tree. A class knows its HTTP status and its problem type.
+
+    CameoError
+    ├── ImageError                          the picture itself
+    │   ├── NotAnImage            400
+    │   ├── TruncatedImage        400
+    │   ├── UnsupportedImage      415       a format we do not decode
+    │   ├── TooManyPixels         422
+    │   └── NoFace                422
+    ├── PayloadError                        the bytes that should be a payload
+    │   ├── EmptyPayload          400
+    │   ├── TruncatedPayload      400
+    │   ├── OverlongPayload       400
+    │   ├── DamagedPayload        400       wrong checksum
+    │   ├── ForeignPayload        400       not a payload, or of a format from the future
+    │   └── UnknownTag            422       a payload of a version that is not in the store
+    ├── TokensError                         tokens given as numbers
+    │   ├── WrongTokenShape       422
+    │   └── TokenOutOfRange       422
+    ├── StoreError
+    │   ├── UnknownModel          404
+    │   ├── UnknownVersion        404
+    │   ├── RefusedVersion        503       in the store, but it failed verification
+    │   └── VersionExists         409       versions are immutable
+    ├── RequestError                        the HTTP request
+    │   ├── BadRequest            400
+    │   ├── NotFound              404
+    │   ├── MethodNotAllowed      405
+    │   ├── NotAcceptable         406
+    │   ├── BodyTooLarge          413
+    │   ├── UnsupportedMediaType  415
+    │   ├── ImageFieldMissing     422
+    │   ├── ImageFieldRepeated    422
+    │   ├── InvalidParameter      422
+    │   ├── SingleRate            422       a byte budget for a model with one rate
+    │   └── BudgetTooSmall        422
+    ├── Overloaded                429
+    ├── NotReady                  503
+    └── InternalError             500
+
+No module here knows HTTP beyond these numbers, so the codec and the store raise the same classes that
+the API answers with.
+"""
+
+from typing import Any, ClassVar
+
+
+class CameoError(Exception):
+    """``detail`` is one sentence for a person; ``facts`` are the offending values and their limits."""
+
+    status: ClassVar[int] = 500
+    type: ClassVar[str] = "internal"
+    title: ClassVar[str] = "Internal error"
+
+    def __init__(self, detail: str, **facts: Any) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.facts = facts
+
+
+class ImageError(CameoError):
+    status, type, title = 400, "image", "The picture cannot be used"
+
+
+class NotAnImage(ImageError):
+    status, type, title = 400, "not-an-image", "The bytes are not a picture"
+
+
+class TruncatedImage(ImageError):
+    status, type, title = 400, "truncated-image", "The picture is cut short or damaged"
+
+
+class UnsupportedImage(ImageError):
+    status, type, title = 415, "unsupported-image", "Pictures of this format are not decoded"
+
+
+class TooManyPixels(ImageError):
+    status, type, title = 422, "too-many-pixels", "The picture has too many pixels"
+
+
+class NoFace(ImageError):
+    status, type, title = 422, "no-face", "No face was found"
+
+
+class PayloadError(CameoError):
+    status, type, title = 400, "payload", "The payload cannot be used"
+
+
+class EmptyPayload(PayloadError):
+    status, type, title = 400, "empty-payload", "The payload is empty"
+
+
+class TruncatedPayload(PayloadError):
+    status, type, title = 400, "truncated-payload", "The payload is too short"
+
+
+class OverlongPayload(PayloadError):
+    status, type, title = 400, "overlong-payload", "The payload is too long"
+
+
+class DamagedPayload(PayloadError):
+    status, type, title = 400, "damaged-payload", "The payload's checksum is wrong"
+
+
+class ForeignPayload(PayloadError):
+    status, type, title = 400, "foreign-payload", "The bytes are not a payload that this service reads"
+
+
+class UnknownTag(PayloadError):
+    status, type, title = 422, "unknown-tag", "The payload's model version is not in the store"
+
+
+class TokensError(CameoError):
+    status, type, title = 422, "tokens", "The tokens cannot be used"
+
+
+class WrongTokenShape(TokensError):
+    status, type, title = 422, "wrong-token-shape", "The tokens have the wrong shape"
+
+
+class TokenOutOfRange(TokensError):
+    status, type, title = 422, "token-out-of-range", "A token is outside its codebook"
+
+
+class StoreError(CameoError):
+    status, type, title = 500, "store", "The model store cannot be used"
+
+
+class UnknownModel(StoreError):
+    status, type, title = 404, "unknown-model", "There is no model of this name"
+
+
+class UnknownVersion(StoreError):
+    status, type, title = 404, "unknown-version", "The model has no such version"
+
+
+class RefusedVersion(StoreError):
+    status, type, title = 503, "refused-version", "This version failed verification and is not served"
+
+
+class VersionExists(StoreError):
+    status, type, title = 409, "version-exists", "A published version is never replaced"
+
+
+class RequestError(CameoError):
+    status, type, title = 400, "request", "The request cannot be served"
+
+
+class BadRequest(RequestError):
+    status, type, title = 400, "bad-request", "The request is malformed"
+
+
+class NotFound(RequestError):
+    status, type, title = 404, "not-found", "There is nothing at this address"
+
+
+class MethodNotAllowed(RequestError):
+    status, type, title = 405, "method-not-allowed", "This address does not take this method"
+
+
+class NotAcceptable(RequestError):
+    status, type, title = 406, "not-acceptable", "None of the accepted media types can be produced"
+
+
+class BodyTooLarge(RequestError):
+    status, type, title = 413, "body-too-large", "The request body is too large"
+
+
+class UnsupportedMediaType(RequestError):
+    status, type, title = 415, "unsupported-media-type", "This media type is not taken here"
+
+
+class ImageFieldMissing(RequestError):
+    status, type, title = 422, "image-field-missing", "The form has no field named image"
+
+
+class ImageFieldRepeated(RequestError):
+    status, type, title = 422, "image-field-repeated", "The form has several fields named image"
+
+
+class InvalidParameter(RequestError):
+    status, type, title = 422, "invalid-parameter", "A parameter or field has an invalid value"
+
+
+class SingleRate(RequestError):
+    status, type, title = 422, "single-rate", "The model has a single rate"
+
+
+class BudgetTooSmall(RequestError):
+    status, type, title = 422, "budget-too-small", "No payload is that small"
+
+
+class Overloaded(CameoError):
+    status, type, title = 429, "overloaded", "The service is busy"
+
+
+class NotReady(CameoError):
+    status, type, title = 503, "not-ready", "The service is still starting"
+
+
+class InternalError(CameoError):
+    status, type, title = 500, "internal", "Internal error"

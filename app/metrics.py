@@ -1,0 +1,48 @@
+"""Every Prometheus name, label and bucket of the service."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
+PAYLOAD_BYTES = (32, 48, 64, 96, 128, 192, 256, 320, 512, 768, 1024, 2048)
+RATIOS = (8, 16, 32, 48, 64, 96, 128, 192, 256, 512, 1024)
+
+
+class Metrics:
+    """The instruments of one application, in a registry of their own, so that one process can hold several."""
+
+    def __init__(self) -> None:
+        self.registry = r = CollectorRegistry()
+        self.requests = Counter(
+            "cameo_requests_total", "Requests answered.", ("method", "route", "status"), registry=r
+        )
+        self.request_seconds = Histogram(
+            "cameo_request_seconds", "From the request's head to the answer's end.", ("route",),
+            buckets=SECONDS, registry=r,
+        )  # fmt: skip
+        self.stage_seconds = Histogram(
+            "cameo_stage_seconds", "Time in one stage: decode, frame, queue, infer or encode.", ("route", "stage"),
+            buckets=SECONDS, registry=r,
+        )  # fmt: skip
+        self.bytes_in = Counter("cameo_received_bytes_total", "Bytes of request bodies.", ("route",), registry=r)
+        self.bytes_out = Counter("cameo_sent_bytes_total", "Bytes of answers' bodies.", ("route",), registry=r)
+        self.payload_bytes = Histogram(
+            "cameo_payload_bytes", "Rate: bytes of one payload, everything counted.", ("model", "version"),
+            buckets=PAYLOAD_BYTES, registry=r,
+        )  # fmt: skip
+        self.ratio = Histogram(
+            "cameo_compression_ratio", "Bytes of the raw portrait over bytes of its payload.", ("model", "version"),
+            buckets=RATIOS, registry=r,
+        )  # fmt: skip
+        self.waiting = Gauge("cameo_queue_length", "Requests waiting for a worker.", registry=r)
+        self.refused = Counter("cameo_overload_total", "Requests refused because the queue was full.", registry=r)
+        self.model_info = Gauge(
+            "cameo_model_info", "A version that is served; always 1.", ("model", "version", "digest"), registry=r
+        )
+        self.refused_versions = Gauge(
+            "cameo_refused_version_info", "A version in the store that failed verification; always 1.",
+            ("model", "version"), registry=r,
+        )  # fmt: skip
+        self.device_info = Gauge(
+            "cameo_device_info", "Where models run, and why; always 1.", ("device", "reason", "workers"), registry=r
+        )
+        self.ready = Gauge("cameo_ready", "1 once models are loaded and warm.", registry=r)

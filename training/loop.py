@@ -1,0 +1,247 @@
+"""The training loop: one process, resumable at any step.
+
+A run folder holds ``recipe.json``, ``checkpoint.pt`` (replaced atomically), ``log.csv``, and pictures. Every
+step draws its batch and its noise from the seed and the step number alone, so a run that was killed and
+resumed walks the path of one that was not.
+"""
+
+import csv
+import json
+import logging
+import math
+import os
+import signal
+import subprocess
+import time
+from contextlib import AbstractContextManager
+from copy import deepcopy
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+from app.nn import Model, build
+from app.nn.blocks import to_pixels, to_signal
+from app.nn.vae import VAE
+from training.data import Portraits
+from training.identity import SFace, identity_metric
+from training.initialise import initialise
+from training.losses import terms
+from training.recipe import Recipe
+
+log = logging.getLogger("cameo.training")
+
+
+class Stop(AbstractContextManager["Stop"]):
+    """Turns SIGTERM and SIGINT into a flag, so that the step in hand is finished and saved."""
+
+    requested = False
+
+    def __enter__(self) -> "Stop":
+        self._before = {s: signal.signal(s, self._set) for s in (signal.SIGTERM, signal.SIGINT)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _set(self, number: int, frame: FrameType | None) -> None:
+        self.requested = True
+
+
+def train(
+    recipe: Recipe, run: Path, data: Portraits, validation: Portraits, sface: Path | None, device: torch.device,
+    save_seconds: float = 60.0,
+) -> bool:  # fmt: skip
+    """Train until the recipe's last step; True when it was reached, False when a signal came first.
+
+    Raises ValueError when the run folder holds another recipe, FloatingPointError when the loss is not finite.
+    """
+    run.mkdir(parents=True, exist_ok=True)
+    _claim(recipe, run)
+    o, size = recipe.optimise, recipe.model["size"]
+    torch.manual_seed(recipe.seed)
+    model = build(recipe.model).to(device)
+    average = deepcopy(model).eval()
+    optimiser = torch.optim.AdamW(
+        [p for p in model.parameters() if p.requires_grad], lr=o.learning_rate, weight_decay=o.weight_decay, betas=(0.9, 0.98), fused=True
+    )
+    state: dict[str, Any] = {"step": 0, "seconds": 0.0, "started": datetime.now(UTC).isoformat()}
+    checkpoint = run / "checkpoint.pt"
+    metric_RP = _metric(recipe, run, data, sface, device)
+    if not checkpoint.exists():
+        initialise(model, recipe, data, metric_RP)
+        average.load_state_dict(model.state_dict())
+        log.info(_glance(average, validation, size, run, 0))
+    else:
+        saved = torch.load(checkpoint, map_location=device, weights_only=True)
+        _restore(model, saved["model"])
+        _restore(average, saved["average"])
+        optimiser.load_state_dict(saved["optimiser"])
+        state = saved["state"]
+        log.info("resumed at step %d", state["step"])
+
+    rows = _Log(run / "log.csv", state["step"])
+    began, saved_at = time.monotonic() - state["seconds"], time.monotonic()
+    batches = data.batches(size, o.batch, recipe.augment.flip, recipe.augment.shift, recipe.seed, state["step"])
+    with Stop() as stop, tqdm(total=o.steps, initial=state["step"], unit="step", smoothing=0.05) as bar:
+        while state["step"] < o.steps and not stop.requested:
+            step = state["step"]
+            torch.manual_seed(recipe.seed * 1_000_003 + step)
+            x_BCHW = to_signal(next(batches).to(device))
+            for group in optimiser.param_groups:
+                group["lr"] = o.learning_rate * schedule(step, o.warmup, o.steps)
+            model.train()
+            named = terms(model(x_BCHW), x_BCHW, recipe.losses, metric_RP)
+            loss = torch.stack(list(named.values())).sum()
+            if not math.isfinite(loss.item()):
+                raise FloatingPointError(
+                    f"the loss is not finite at step {step}: { {k: v.item() for k, v in named.items()} }; "
+                    f"{checkpoint} holds the last good state"
+                )
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), o.clip)
+            optimiser.step()
+            _average(average, model, min(o.ema, (step + 1) / (step + 10)))
+            state |= {"step": step + 1, "seconds": time.monotonic() - began}
+            rows.add(step, named, bar)
+            bar.update()
+            if time.monotonic() - saved_at > save_seconds or state["step"] == o.steps or stop.requested:
+                save(checkpoint, model, average, optimiser, state)
+                saved_at = time.monotonic()
+            if state["step"] % 500 == 0 or state["step"] == o.steps:
+                bar.write(_glance(average, validation, size, run, state["step"]))
+    rows.close()
+    if state["step"] < o.steps:
+        save(checkpoint, model, average, optimiser, state)
+    return bool(state["step"] == o.steps)
+
+
+def schedule(step: int, warmup: int, steps: int) -> float:
+    """Factor of the learning rate: linear warm-up, then a cosine to zero."""
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+
+def save(path: Path, model: Model, average: Model, optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Write a checkpoint beside the old one, then replace it: a reader never sees half a file."""
+    temporary = path.with_suffix(".tmp")
+    contents = {
+        "model": _tensors(model), "average": _tensors(average), "optimiser": optimiser.state_dict(),
+        "state": state,
+    }  # fmt: skip
+    with temporary.open("wb") as file:
+        torch.save(contents, file)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def _tensors(model: Model) -> dict[str, Tensor]:
+    """All that a model is, with the buffers that only training needs and a state dict leaves out."""
+    return dict(model.named_parameters()) | dict(model.named_buffers())
+
+
+@torch.no_grad()
+def _restore(model: Model, saved: dict[str, Tensor]) -> None:
+    for name, tensor in _tensors(model).items():
+        tensor.copy_(saved[name])
+
+
+def _claim(recipe: Recipe, run: Path) -> None:
+    path, text = run / "recipe.json", recipe.model_dump_json(indent=1)
+    if path.exists():
+        if json.loads(path.read_text())["recipe"] != json.loads(text):
+            raise ValueError(f"{run} holds a run of another recipe; choose another --run folder")
+        return
+    path.write_text(json.dumps({"recipe": json.loads(text), "commit": _commit()}, indent=1))
+
+
+def _commit() -> str:
+    here = Path(__file__).parent
+    done = subprocess.run(
+        ["git", "describe", "--always", "--abbrev=40", "--dirty"], cwd=here, capture_output=True, text=True, check=False
+    )
+    return done.stdout.strip() or "unknown"
+
+
+def _metric(recipe: Recipe, run: Path, data: Portraits, sface: Path | None, device: torch.device) -> Tensor | None:
+    """The identity metric of the recipe, measured once and kept in the run folder."""
+    if not recipe.losses.identity:
+        return None
+    path = run / "identity_metric.pt"
+    if not path.exists():
+        if sface is None:
+            raise ValueError("the recipe has an identity loss: give the recogniser's weights with --sface FILE")
+        x_BCHW = to_signal(data.sample(recipe.model["size"], recipe.losses.identity_faces, recipe.seed))
+        torch.save(identity_metric(SFace(sface), x_BCHW, recipe.losses.identity_rank, recipe.seed), path)
+    metric: Tensor = torch.load(path, map_location=device, weights_only=True)
+    return metric
+
+
+@torch.no_grad()
+def _average(average: Model, model: Model, decay: float) -> None:
+    """Exponential moving average of every parameter and floating-point buffer; the rest is copied."""
+    for mean, value in zip(average.state_dict().values(), model.state_dict().values(), strict=True):
+        if mean.is_floating_point():
+            mean.lerp_(value, 1 - decay)
+        else:
+            mean.copy_(value)
+
+
+def _glance(average: Model, validation: Portraits, size: int, run: Path, step: int) -> str:
+    """PSNR on validation portraits through the averaged weights, and a sheet of originals over reconstructions."""
+    pixels = validation.sample(size, 256, seed=0)
+    if isinstance(average, VAE):
+        with torch.inference_mode():
+            out = to_pixels(average.decoder(average.encoder(to_signal(pixels)))).float()
+    else:
+        out = average.decode(average.encode(pixels)).float()
+    mse = (pixels.float() - out).square().mean((1, 2, 3))
+    rows = torch.cat([pixels[:10], out[:10].round().to(torch.uint8)]).permute(0, 2, 3, 1).numpy()
+    sheet = rows.reshape(2, 10, size, size, 3).swapaxes(1, 2).reshape(2 * size, 10 * size, 3)
+    Image.fromarray(sheet).save(run / "sample.png")
+    return f"step {step}: validation PSNR {(10 * torch.log10(255**2 / mse)).mean():.2f} dB, {run / 'sample.png'}"
+
+
+class _Log:
+    """``log.csv``: the mean of each term over twenty steps. Rows after the step resumed from are cut off."""
+
+    EVERY = 20
+
+    def __init__(self, path: Path, step: int) -> None:
+        kept = []
+        if path.exists():
+            with path.open(newline="") as file:
+                kept = [row for row in csv.reader(file) if row and (row[0] == "step" or int(row[0]) <= step)]
+        self._file = path.open("w", newline="")
+        self._writer = csv.writer(self._file)
+        self._writer.writerows(kept)
+        self._header = bool(kept)
+        self._sums: dict[str, float] = {}
+        self._count = 0
+
+    def add(self, step: int, named: dict[str, Tensor], bar: "tqdm[Any]") -> None:
+        for name, value in named.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value.item()
+        self._count += 1
+        if (step + 1) % self.EVERY:
+            return
+        means = {name: total / self._count for name, total in self._sums.items()}
+        if not self._header:
+            self._writer.writerow(["step", *means])
+            self._header = True
+        self._writer.writerow([step + 1, *(f"{value:.6g}" for value in means.values())])
+        self._file.flush()
+        bar.set_postfix({name: f"{value:.5f}" for name, value in means.items()})
+        self._sums, self._count = {}, 0
+
+    def close(self) -> None:
+        self._file.close()
