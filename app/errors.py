@@ -11,7 +11,7 @@
     │   ├── EmptyPayload          400
     │   ├── TruncatedPayload      400
     │   ├── OverlongPayload       400
-    │   ├── DamagedPayload        400       wrong checksum
+    │   ├── DamagedPayload        400       wrong checksum, or bits that no coder writes
     │   ├── ForeignPayload        400       not a payload, or of a format from the future
     │   └── UnknownTag            422       a payload of a version that is not in the store
     ├── TokensError                         tokens given as numbers
@@ -32,7 +32,6 @@
     │   ├── ImageFieldMissing     422
     │   ├── ImageFieldRepeated    422
     │   ├── InvalidParameter      422
-    │   ├── SingleRate            422       a byte budget for a model with one rate
     │   └── BudgetTooSmall        422
     ├── Overloaded                429
     ├── NotReady                  503
@@ -99,7 +98,7 @@ class OverlongPayload(PayloadError):
 
 
 class DamagedPayload(PayloadError):
-    status, type, title = 400, "damaged-payload", "The payload's checksum is wrong"
+    status, type, title = 400, "damaged-payload", "The payload is damaged"
 
 
 class ForeignPayload(PayloadError):
@@ -180,10 +179,6 @@ class ImageFieldRepeated(RequestError):
 
 class InvalidParameter(RequestError):
     status, type, title = 422, "invalid-parameter", "A parameter or field has an invalid value"
-
-
-class SingleRate(RequestError):
-    status, type, title = 422, "single-rate", "The model has a single rate"
 
 
 class BudgetTooSmall(RequestError):

@@ -77,7 +77,7 @@ _TURNS: Final = {
 _SRGB_NAMES: Final = ("sRGB IEC61966", "sRGB built-in")
 
 MEDIA_TYPES: Final[Mapping[str, Mapping[str, Any]]] = {
-    "image/png": {"format": "PNG"},
+    "image/png": {"format": "PNG", "compress_level": 1},  # level 6 takes more than twice as long and saves 5%
     "image/webp": {"format": "WEBP", "quality": 90},
     "image/jpeg": {"format": "JPEG", "quality": 90, "subsampling": "4:4:4"},
 }

@@ -12,9 +12,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = r = CollectorRegistry()
-        self.requests = Counter(
-            "cameo_requests_total", "Requests answered.", ("method", "route", "status"), registry=r
-        )
+        self.requests = Counter("cameo_requests_total", "Requests answered.", ("method", "route", "status"), registry=r)
         self.request_seconds = Histogram(
             "cameo_request_seconds", "From the request's head to the answer's end.", ("route",),
             buckets=SECONDS, registry=r,

@@ -137,8 +137,8 @@ class Framer:
         matrix = _similarity(landmarks, TEMPLATE * _CLOSE_UP_PORTRAIT + margin)
         close_up = _warp(image_HWC, matrix, _CLOSE_UP)
         looks = [face.landmarks for face in self._detect(close_up, margin=0)[:1]]
-        for face in self._detect(close_up[:, ::-1], margin=0)[:1]:
-            looks.append((_CLOSE_UP - 1, 0) + face.landmarks[_MIRRORED] * (-1, 1))
+        mirrored = [face.landmarks[_MIRRORED] for face in self._detect(close_up[:, ::-1], margin=0)[:1]]
+        looks += [(_CLOSE_UP - 1, 0) + look * (-1, 1) for look in mirrored]
         if not looks:
             return landmarks
         back = np.linalg.inv(matrix[:, :2])

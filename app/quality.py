@@ -2,6 +2,7 @@
 
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Lock
 
 import cv2
 import numpy as np
@@ -13,7 +14,15 @@ Pixels = NDArray[np.uint8]
 
 SCALE_WEIGHTS = np.array([0.0448, 0.2856, 0.3001, 0.2363, 0.1333])  # Wang et al. 2003, table 1
 RECOGNISER = "face_recognition_sface_2021dec_int8bq.onnx"
+SIDE = 128  # pixels: pictures are compared at this size, smaller ones scaled up first
 CROP = 112  # the recogniser's input, in pixels
+
+
+def enlarge(pixels: Pixels) -> Pixels:
+    """A square picture at SIDE pixels, as a viewer would show it."""
+    if pixels.shape[0] == SIDE:
+        return pixels
+    return np.asarray(cv2.resize(pixels, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC))
 
 
 def psnr(a: Pixels, b: Pixels) -> float:
@@ -30,13 +39,21 @@ def ms_ssim(a: Pixels, b: Pixels) -> float:
     """
     scales = sum(min(a.shape[:2]) >> k >= 16 for k in range(len(SCALE_WEIGHTS)))
     weights = SCALE_WEIGHTS[:scales] / SCALE_WEIGHTS[:scales].sum()
-    x, y = (cv2.cvtColor(p, cv2.COLOR_RGB2GRAY).astype(np.float64) for p in (a, b))
+    x, y = _luma(a), _luma(b)
     product = 1.0
     for scale, weight in enumerate(weights):
         luminance, contrast = _ssim(x, y)
         product *= max(contrast * (luminance if scale == scales - 1 else 1.0), 0.0) ** weight
-        x, y = (cv2.resize(p, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA) for p in (x, y))
+        x, y = (np.asarray(cv2.resize(p, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), float) for p in (x, y))
     return float(product)
+
+
+def _luma(pixels: Pixels) -> NDArray[np.float64]:
+    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), np.float64)
+
+
+def _halve(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(cv2.resize(x, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), np.float64)
 
 
 def _ssim(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[float, float]:
@@ -65,13 +82,17 @@ class IdentityJudge:
 
     def __init__(self, weights: Path) -> None:
         try:
-            self._net = cv2.FaceRecognizerSF.create(str(weights), "")
+            self._net = cv2.dnn.readNetFromONNX(str(weights))
+            # A network holds its input and its activations: one thread at a time.
+            self._lock = Lock()
+            self._embed(np.zeros((CROP, CROP, 3), np.uint8))
         except cv2.error as error:
-            raise ValueError(f"CAMEO_JUDGE={weights} is not a face recogniser that OpenCV reads") from error
+            raise ValueError(f"CAMEO_JUDGE={weights} is not an SFace network that OpenCV reads") from error
 
     def similarity(self, a: Pixels, b: Pixels) -> float:
-        """Cosine in [-1, 1]; 1 is the same picture, different people are around 0. Any portrait sizes."""
-        return float(self._embed(a) @ self._embed(b))
+        """Cosine in [-1, 1]; 1 for the same picture, around 0 for different people. Any portrait sizes."""
+        x, y = self._embed(a), self._embed(b)
+        return float(x @ y / np.sqrt((x @ x) * (y @ y)))
 
     def _embed(self, portrait: Pixels) -> NDArray[np.float32]:
         side = portrait.shape[0]
@@ -82,6 +103,7 @@ class IdentityJudge:
             [[1 / scale, 0, middle[0] - 0.5 * side / scale], [0, 1 / scale, middle[1] - EYE_LINE * side / scale]]
         )
         crop = cv2.warpAffine(portrait, to_crop, (CROP, CROP), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        # OpenCV's pictures are BGR.
-        embedding = self._net.feature(cv2.cvtColor(crop, cv2.COLOR_RGB2BGR))[0]
-        return np.asarray(embedding / np.linalg.norm(embedding))
+        with self._lock:
+            # By name: the packaged file lists its unused quantised weights as inputs, too.
+            self._net.setInput(crop.astype(np.float32).transpose(2, 0, 1)[None], "data")
+            return np.array(self._net.forward()[0])

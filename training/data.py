@@ -6,11 +6,13 @@ service's own code. In memory all are 144 x 144.
 """
 
 import hashlib
+import itertools
 import logging
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,7 +39,7 @@ class Portraits:
     """``pixels_NHWC`` uint8, 144 x 144; ``sources`` says where they came from, with a digest of the bytes read."""
 
     pixels_NHWC: NDArray[np.uint8]
-    sources: list[dict[str, object]]
+    sources: list[dict[str, Any]]
 
     def __len__(self) -> int:
         return len(self.pixels_NHWC)
@@ -51,16 +53,23 @@ class Portraits:
         """``count`` canonical portraits (or all, if there are fewer) drawn by the seed."""
         return self.centres(size, np.random.default_rng(seed).permutation(len(self))[:count])
 
-    def batches(self, size: int, batch: int, flip: bool, shift: int, seed: int, first_step: int = 0) -> Iterator[Tensor]:
-        """Endless jittered batches, floats in [0, 255]; the batch of a step depends on nothing but seed and step."""
-        step, per_epoch = first_step, len(self) // batch
-        while True:
+    def batches(
+        self, size: int, batch: int, *, flip: bool, shift: int, seed: int, first_step: int = 0
+    ) -> Iterator[Tensor]:
+        """Endless jittered batches, floats in [0, 255]; the batch of a step depends on nothing but seed and step.
+
+        Raises ValueError where there are fewer portraits than a batch has.
+        """
+        if len(self) < batch:
+            raise ValueError(f"{len(self)} portraits do not fill a batch of {batch}: give more, or a smaller batch")
+        per_epoch = len(self) // batch
+        order, shuffled = np.empty(0, np.int64), -1
+        for step in itertools.count(first_step):
             epoch, position = divmod(step, per_epoch)
-            order = np.random.default_rng([seed, 0, epoch]).permutation(len(self))
-            for position in range(position, per_epoch):
-                rng = np.random.default_rng([seed, 1, step])
-                yield self._jittered(order[position * batch : (position + 1) * batch], size, flip, shift, rng)
-                step += 1
+            if epoch != shuffled:
+                order, shuffled = np.random.default_rng([seed, 0, epoch]).permutation(len(self)), epoch
+            chosen = order[position * batch : (position + 1) * batch]
+            yield self._jittered(chosen, size, flip, shift, np.random.default_rng([seed, 1, step]))
 
     def _jittered(
         self, indices: NDArray[np.int64], size: int, flip: bool, shift: int, rng: np.random.Generator
@@ -85,7 +94,7 @@ def load_portraits(folders: list[Path], detector: Path | None = None) -> Portrai
     """
     framer = Framer(detector)
     pixels: list[NDArray[np.uint8]] = []
-    sources: list[dict[str, object]] = []
+    sources: list[dict[str, Any]] = []
     for folder in folders:
         if not folder.is_dir():
             raise FileNotFoundError(f"{folder} is not a folder")

@@ -5,6 +5,7 @@ network is the MobileFaceNet-like one of the OpenCV model zoo.
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -23,9 +24,12 @@ PORTRAIT = 128  # portraits of other sizes are brought to this one first, as a v
 class SFace(nn.Module):
     """Portraits x_BCHW in [-1, 1], RGB, any square size -> unit embeddings e_BE (E = 128).
 
-    The ONNX file is a plain chain of convolutions, normalisations and PReLUs; it is read node by node,
-    with every normalisation folded into the layer before it. Weights are frozen.
+    The ONNX file, in float32 or with weights quantised by blocks, is a plain chain of convolutions,
+    normalisations and PReLUs; it is read node by node, with every normalisation folded into the layer before it.
+    Weights are frozen.
     """
+
+    theta: Tensor
 
     def __init__(self, weights: Path) -> None:
         super().__init__()
@@ -34,7 +38,11 @@ class SFace(nn.Module):
         layers: list[nn.Module] = []
         for node in graph.node:
             attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
-            if node.op_type == "Conv":
+            if node.op_type == "DequantizeLinear":
+                array[node.output[0]] = _dequantised(*(array[name] for name in node.input), **attributes)
+            elif node.op_type == "Reshape":
+                array[node.output[0]] = array[node.input[0]].reshape(array[node.input[1]].tolist())
+            elif node.op_type == "Conv":
                 layers.append(_conv(array[node.input[1]], attributes))
             elif node.op_type == "BatchNormalization":
                 gamma, beta, mean, var = (array[name] for name in node.input[1:5])
@@ -54,7 +62,6 @@ class SFace(nn.Module):
                 raise ValueError(f"{weights} is not SFace: unexpected operation {node.op_type}")
         self.offset, self.scale = (float(array[n.input[1]]) for n in graph.node if n.op_type in {"Sub", "Mul"})
         self.layers = nn.Sequential(*layers).eval().requires_grad_(False)
-        self.layers.to(memory_format=torch.channels_last)
         self.register_buffer("theta", _template_warp())
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
@@ -67,15 +74,18 @@ class SFace(nn.Module):
         return F.normalize(embedding, dim=1)
 
 
-def _conv(weight: Tensor, attributes: dict[str, object]) -> nn.Conv2d:
-    groups, pads, strides = attributes["group"], attributes["pads"], attributes["strides"]
-    assert isinstance(groups, int) and isinstance(pads, list) and isinstance(strides, list)
-    conv = nn.Conv2d(
-        weight.shape[1] * groups, weight.shape[0], weight.shape[2], strides[0], pads[0], groups=groups, bias=True
-    )
+def _conv(weight: Tensor, attributes: dict[str, Any]) -> nn.Conv2d:
+    groups, pad, stride = attributes["group"], attributes["pads"][0], attributes["strides"][0]
+    conv = nn.Conv2d(weight.shape[1] * groups, weight.shape[0], weight.shape[2], stride, pad, groups=groups, bias=True)
     conv.weight.data = weight
     nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
     return conv
+
+
+def _dequantised(x: Tensor, scale: Tensor, zero: Tensor, *, axis: int, block_size: int) -> Tensor:
+    """ONNX's DequantizeLinear with one scale and zero point for each block along an axis."""
+    scale, zero = (t.repeat_interleave(block_size, axis).narrow(axis, 0, x.shape[axis]) for t in (scale, zero))
+    return (x.float() - zero.float()) * scale
 
 
 def _fold(layers: list[nn.Module], scale: Tensor, shift: Tensor) -> None:
@@ -113,14 +123,14 @@ def identity_metric(sface: SFace, x_BCHW: Tensor, rank: int, seed: int = 0, chun
     """
     generator = torch.Generator().manual_seed(seed)
     samples = []
-    for x in tqdm(x_BCHW.split(chunk), desc="identity metric", unit="batch"):
-        x = x.clone().requires_grad_(True)
+    for part in tqdm(torch.split(x_BCHW, chunk), desc="identity metric", unit="batch"):
+        x = part.clone().requires_grad_(True)
         embedding = sface(x)
         (gradient,) = torch.autograd.grad(embedding, x, torch.randn(embedding.shape, generator=generator))
         samples.append(gradient.flatten(1))
     sample_MP = torch.cat(samples)
     gram_MM = sample_MP @ sample_MP.T / len(sample_MP)
-    value_M, vector_MM = torch.linalg.eigh(gram_MM)
-    keep = slice(-rank, None)
+    strongest_MR = torch.linalg.eigh(gram_MM).eigenvectors[:, -rank:]
     # A = diag(s) V^T of the singular value decomposition of the samples / sqrt(M), through the small Gram matrix.
-    return (vector_MM[:, keep].T @ sample_MP) / len(sample_MP) ** 0.5
+    metric_RP: Tensor = strongest_MR.T @ sample_MP / len(sample_MP) ** 0.5
+    return metric_RP

@@ -52,14 +52,18 @@ def initialise(model: Model, recipe: Recipe, data: Portraits, metric_RP: Tensor 
         posterior_L = (recipe.losses.kl / 2 / variance_L).clamp(max=0.99)
         scale_L = ((1 - posterior_L) / variance_L).sqrt()
         model.logvar_L.copy_(posterior_L.log())
-        syntheses = [s * (v * k) for s, v, k in zip(syntheses, variances, scale_L.split(c.latents), strict=True)]
-    order_L = _balanced(variance_L, c.tokens, c.code_dim) if isinstance(model, VQVAE) else torch.arange(len(variance_L))
+        syntheses = [
+            s * (v * k) for s, v, k in zip(syntheses, variances, torch.split(scale_L, list(c.latents)), strict=True)
+        ]
+    order_L = torch.arange(len(variance_L))
+    if isinstance(model, VQVAE):
+        order_L = _balanced(variance_L, model.config.tokens, model.config.code_dim)
     _install(model.encoder, model.decoder, to_bands_KP, mean_NP, analyses, syntheses, scale_L, order_L)
 
     if isinstance(model, VQVAE):
-        log.info("k-means for %d codebooks", c.tokens)
-        sample = data.sample(c.size, STARTERS, recipe.seed)
-        model.quantiser.start(torch.cat([model.encoder(to_signal(x)) for x in sample.split(PART)]), recipe.optimise.batch)
+        log.info("k-means for %d codebooks", model.config.tokens)
+        parts = torch.split(data.sample(c.size, STARTERS, recipe.seed), PART)
+        model.quantiser.start(torch.cat([model.encoder(to_signal(part)) for part in parts]), recipe.optimise.batch)
 
 
 def karhunen_loeve(y_MY: Tensor, seen_RY: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
@@ -78,7 +82,7 @@ def karhunen_loeve(y_MY: Tensor, seen_RY: Tensor | None) -> tuple[Tensor, Tensor
 
 
 def _patches(data: Portraits, size: int, patch: int) -> list[Tensor]:
-    return [patches(to_signal(x), patch) for x in data.centres(size).split(PART)]
+    return [patches(to_signal(x), patch) for x in torch.split(data.centres(size), PART)]
 
 
 def _bands(data: Portraits, size: int, patch: int, bands: int) -> tuple[Tensor, Tensor]:
@@ -116,7 +120,7 @@ def _install(
     encoder.to_bands.weight.copy_(to_bands_KP)
     decoder.from_bands.weight.copy_(to_bands_KP.T)
     mean_NK = (mean_NP @ to_bands_KP.T).chunk(len(analyses), 1)
-    scales = scale_L.split([len(a) for a in analyses])
+    scales = torch.split(scale_L, [len(a) for a in analyses])
     for into, out, mean, analysis, synthesis, scale in zip(
         encoder.to_latents, decoder.from_latents, mean_NK, analyses, syntheses, scales, strict=True
     ):

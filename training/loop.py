@@ -10,6 +10,8 @@ import json
 import logging
 import math
 import os
+import platform
+import shutil
 import signal
 import subprocess
 import time
@@ -18,7 +20,7 @@ from copy import deepcopy
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Self
 
 import torch
 from PIL import Image
@@ -42,7 +44,7 @@ class Stop(AbstractContextManager["Stop"]):
 
     requested = False
 
-    def __enter__(self) -> "Stop":
+    def __enter__(self) -> Self:
         self._before = {s: signal.signal(s, self._set) for s in (signal.SIGTERM, signal.SIGINT)}
         return self
 
@@ -69,27 +71,33 @@ def train(
     model = build(recipe.model).to(device)
     average = deepcopy(model).eval()
     optimiser = torch.optim.AdamW(
-        [p for p in model.parameters() if p.requires_grad], lr=o.learning_rate, weight_decay=o.weight_decay, betas=(0.9, 0.98), fused=True
-    )
-    state: dict[str, Any] = {"step": 0, "seconds": 0.0, "started": datetime.now(UTC).isoformat()}
+        [p for p in model.parameters() if p.requires_grad],
+        lr=o.learning_rate, weight_decay=o.weight_decay, betas=(0.9, 0.98), fused=True,
+    )  # fmt: skip
+    state: dict[str, Any] = {
+        "step": 0, "seconds": 0.0, "started": datetime.now(UTC).isoformat(), "machine": machine(device),
+        "partial": {}, "data": data.sources,
+    }  # fmt: skip
     checkpoint = run / "checkpoint.pt"
     metric_RP = _metric(recipe, run, data, sface, device)
     if not checkpoint.exists():
         initialise(model, recipe, data, metric_RP)
         average.load_state_dict(model.state_dict())
+        save(checkpoint, model, average, optimiser, state)
         log.info(_glance(average, validation, size, run, 0))
     else:
         saved = torch.load(checkpoint, map_location=device, weights_only=True)
         _restore(model, saved["model"])
         _restore(average, saved["average"])
         optimiser.load_state_dict(saved["optimiser"])
-        state = saved["state"]
+        state |= saved["state"]
         log.info("resumed at step %d", state["step"])
-
-    rows = _Log(run / "log.csv", state["step"])
     began, saved_at = time.monotonic() - state["seconds"], time.monotonic()
-    batches = data.batches(size, o.batch, recipe.augment.flip, recipe.augment.shift, recipe.seed, state["step"])
-    with Stop() as stop, tqdm(total=o.steps, initial=state["step"], unit="step", smoothing=0.05) as bar:
+    batches = data.batches(
+        size, o.batch, flip=recipe.augment.flip, shift=recipe.augment.shift, seed=recipe.seed, first_step=state["step"]
+    )
+    bar = tqdm(total=o.steps, initial=state["step"], unit="step", smoothing=0.05)
+    with Stop() as stop, _Log(run / "log.csv", state["step"], state["partial"]) as rows, bar:
         while state["step"] < o.steps and not stop.requested:
             step = state["step"]
             torch.manual_seed(recipe.seed * 1_000_003 + step)
@@ -112,15 +120,39 @@ def train(
             state |= {"step": step + 1, "seconds": time.monotonic() - began}
             rows.add(step, named, bar)
             bar.update()
-            if time.monotonic() - saved_at > save_seconds or state["step"] == o.steps or stop.requested:
+            if time.monotonic() - saved_at > save_seconds:
                 save(checkpoint, model, average, optimiser, state)
                 saved_at = time.monotonic()
             if state["step"] % 500 == 0 or state["step"] == o.steps:
                 bar.write(_glance(average, validation, size, run, state["step"]))
-    rows.close()
-    if state["step"] < o.steps:
-        save(checkpoint, model, average, optimiser, state)
-    return bool(state["step"] == o.steps)
+    finished = bool(state["step"] == o.steps)
+    if finished and "finished" not in state:
+        _finish(average, data, size, device)
+        state["finished"] = datetime.now(UTC).isoformat()
+    save(checkpoint, model, average, optimiser, state)
+    return finished
+
+
+@torch.no_grad()
+def _finish(average: Model, data: Portraits, size: int, device: torch.device) -> None:
+    """Fit the quantiser to the averaged encoder, on the training portraits.
+
+    A VAE's bits are divided by the posterior that training ended with; a VQ-VAE's codes, which lag behind the
+    encoder by their moving average, move to the centres of what is assigned to them.
+    """
+    parts = torch.split(data.centres(size), 256)
+    z_ML = torch.cat([average.encoder(to_signal(part.to(device))) for part in parts])
+    if isinstance(average, VAE):
+        average.quantiser.calibrate(z_ML, (0.5 * average.logvar_L).exp(), average.config.bits)
+    else:
+        average.quantiser.refit(z_ML, rounds=3)
+
+
+def machine(device: torch.device) -> str:
+    """What a manifest says of the hardware."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{torch.get_num_threads()} CPU threads, {platform.machine()}"
 
 
 def schedule(step: int, warmup: int, steps: int) -> float:
@@ -165,7 +197,12 @@ def _claim(recipe: Recipe, run: Path) -> None:
 
 
 def _commit() -> str:
+    """The revision of the code: the image's, where it runs in one, else git's."""
+    if revision := os.environ.get("CAMEO_REVISION"):
+        return revision
     here = Path(__file__).parent
+    if shutil.which("git") is None:
+        return "unknown"
     done = subprocess.run(
         ["git", "describe", "--always", "--abbrev=40", "--dirty"], cwd=here, capture_output=True, text=True, check=False
     )
@@ -211,12 +248,15 @@ def _glance(average: Model, validation: Portraits, size: int, run: Path, step: i
     return f"step {step}: validation PSNR {(10 * torch.log10(255**2 / mse)).mean():.2f} dB, {run / 'sample.png'}"
 
 
-class _Log:
-    """``log.csv``: the mean of each term over twenty steps. Rows after the step resumed from are cut off."""
+class _Log(AbstractContextManager["_Log"]):
+    """``log.csv``: the mean of each term over twenty steps. Rows after the step resumed from are cut off.
+
+    ``partial`` holds the sums since the last row, and belongs into the checkpoint.
+    """
 
     EVERY = 20
 
-    def __init__(self, path: Path, step: int) -> None:
+    def __init__(self, path: Path, step: int, partial: dict[str, float]) -> None:
         kept = []
         if path.exists():
             with path.open(newline="") as file:
@@ -225,23 +265,21 @@ class _Log:
         self._writer = csv.writer(self._file)
         self._writer.writerows(kept)
         self._header = bool(kept)
-        self._sums: dict[str, float] = {}
-        self._count = 0
+        self._partial = partial
 
     def add(self, step: int, named: dict[str, Tensor], bar: "tqdm[Any]") -> None:
         for name, value in named.items():
-            self._sums[name] = self._sums.get(name, 0.0) + value.item()
-        self._count += 1
+            self._partial[name] = self._partial.get(name, 0.0) + value.item()
         if (step + 1) % self.EVERY:
             return
-        means = {name: total / self._count for name, total in self._sums.items()}
+        means = {name: total / self.EVERY for name, total in self._partial.items()}
         if not self._header:
             self._writer.writerow(["step", *means])
             self._header = True
         self._writer.writerow([step + 1, *(f"{value:.6g}" for value in means.values())])
         self._file.flush()
         bar.set_postfix({name: f"{value:.5f}" for name, value in means.items()})
-        self._sums, self._count = {}, 0
+        self._partial.clear()
 
-    def close(self) -> None:
+    def __exit__(self, *_: object) -> None:
         self._file.close()

@@ -15,35 +15,35 @@ class _Section(BaseModel):
 
 
 class Augment(_Section):
-    flip: bool = Field(True, description="mirror half of the pictures")
-    shift: int = Field(2, ge=0, le=8, description="largest translation in pixels of the 128-pixel portrait")
+    flip: bool = Field(default=True, description="mirror half of the pictures")
+    shift: int = Field(default=2, ge=0, le=8, description="largest translation in pixels of the 128-pixel portrait")
 
 
 class Losses(_Section):
     """Weights of the terms; every term is logged under its name."""
 
     mse: Weight = 1.0
-    commitment: Weight = Field(0.25, description="VQ-VAE: pull of the encoder towards its codes")
-    kl: Weight = Field(0.0, description="VAE: nats per portrait, divided by the numbers in a picture")
-    identity: Weight = Field(0.0, description="change of SFace's embedding in the linear approximation")
-    identity_rank: int = Field(384, ge=1, description="directions kept of the identity metric")
-    identity_faces: int = Field(2048, ge=1, description="faces that the identity metric is measured on")
+    commitment: Weight = Field(default=0.25, description="VQ-VAE: pull of the encoder towards its codes")
+    kl: Weight = Field(default=0.0, description="VAE: nats per portrait, divided by the numbers in a picture")
+    identity: Weight = Field(default=0.0, description="change of SFace's embedding in the linear approximation")
+    identity_rank: int = Field(default=384, ge=1, description="directions kept of the identity metric")
+    identity_faces: int = Field(default=2048, ge=1, description="faces that the identity metric is measured on")
 
 
 class Optimise(_Section):
     steps: int = Field(ge=1)
-    batch: int = Field(64, ge=1)
+    batch: int = Field(default=64, ge=1)
     learning_rate: Positive = 2e-3
-    warmup: int = Field(200, ge=0, description="steps of linear warm-up; a cosine to zero follows")
+    warmup: int = Field(default=200, ge=0, description="steps of linear warm-up; a cosine to zero follows")
     weight_decay: Weight = 0.01
-    clip: Positive = Field(1.0, description="largest norm of the gradient")
-    ema: float = Field(0.998, ge=0, lt=1, description="decay of the averaged weights that are published")
+    clip: Positive = Field(default=1.0, description="largest norm of the gradient")
+    ema: float = Field(default=0.998, ge=0, lt=1, description="decay of the averaged weights that are published")
 
 
 class Recipe(_Section):
     name: str = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", description="the model's name in the store")
     description: str
-    seed: int = Field(0, ge=0)
+    seed: int = Field(default=0, ge=0)
     model: dict[str, Any]
     augment: Augment = Augment()
     losses: Losses = Losses()

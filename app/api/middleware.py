@@ -8,20 +8,27 @@ from collections.abc import MutableMapping
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.api.problems import problem
 from app.engine.workers import Timings
-from app.errors import BodyTooLarge
+from app.errors import BodyTooLarge, InternalError
 from app.metrics import Metrics
 
 log = logging.getLogger("cameo.access")
+
+CLIENT_LEFT = 499  # there was no answer; nginx's number for it
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
 
 
 class Observe:
-    """Request id and trace context in and out, ``Server-Timing``, metrics, and a line in the access log."""
+    """Request id and trace context in and out, ``Server-Timing``, metrics, and a line in the access log.
+
+    What nothing inside handles is answered here, not by the server outside, so that it has all of these, too.
+    """
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app, self._metrics = app, metrics
@@ -37,7 +44,7 @@ class Observe:
         trace = trace or f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-00"
         timings = Timings()
         scope.setdefault("state", {}).update(request_id=request_id, timings=timings)
-        seen = {"status": 499, "in": 0, "out": 0}  # 499: the client left before there was an answer
+        seen = {"status": CLIENT_LEFT, "in": 0, "out": 0}
 
         async def counted_receive() -> Message:
             message = await receive()
@@ -57,16 +64,26 @@ class Observe:
 
         try:
             await self._app(scope, counted_receive, marked_send)
+        except ClientDisconnect:
+            pass  # it left while it was sending: there is nobody to answer
+        except Exception:
+            log.exception("%s %s failed id=%s", scope["method"], scope["path"], request_id)
+            if seen["status"] != CLIENT_LEFT:
+                raise
+            error = InternalError("something went wrong; the log has it under this request id")
+            await problem(Request(scope), error)(scope, receive, marked_send)
         finally:
             self._record(scope, seen, timings, time.perf_counter() - began, request_id)
 
     def _record(
         self, scope: MutableMapping[str, Any], seen: dict[str, int], timings: Timings, seconds: float, request_id: str
     ) -> None:
-        # The route's pattern, not the path: labels must not grow with what clients invent.
-        route = getattr(scope.get("route"), "path", "unmatched")
+        # The route's pattern, and its own methods: labels must not grow with what clients invent.
+        matched = scope.get("route")
+        route = getattr(matched, "path", "unmatched")
+        method = scope["method"] if scope["method"] in getattr(matched, "methods", ()) else "other"
         m = self._metrics
-        m.requests.labels(scope["method"] if route != "unmatched" else "any", route, str(seen["status"])).inc()
+        m.requests.labels(method, route, str(seen["status"])).inc()
         m.request_seconds.labels(route).observe(seconds)
         m.bytes_in.labels(route).inc(seen["in"])
         m.bytes_out.labels(route).inc(seen["out"])
@@ -104,10 +121,10 @@ class LimitBody:
         await self._app(scope, limited, send)
 
     def _error(self, size: int) -> BodyTooLarge:
-        return BodyTooLarge(f"the body has at least {size} bytes, the limit is {self._limit}", bytes=size, limit=self._limit)
+        return BodyTooLarge(
+            f"the body has at least {size} bytes, the limit is {self._limit}", bytes=size, limit=self._limit
+        )
 
 
 def _taken(value: str | None, pattern: re.Pattern[str]) -> str | None:
     return value if value is not None and pattern.fullmatch(value) else None
-
-

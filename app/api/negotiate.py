@@ -13,8 +13,8 @@ def negotiate(request: Request, *offered: str) -> str:
     """The best of ``offered`` (the first where all are equally welcome), or NotAcceptable."""
     accept = ", ".join(request.headers.getlist("accept")) or "*/*"
     try:
-        # On a tie mimeparse takes the last.
-        best: str = mimeparse.best_match(list(reversed(offered)), accept)
+        # On a tie mimeparse takes the last; it tells upper from lower case, which RFC 9110 does not.
+        best: str = mimeparse.best_match(list(reversed(offered)), accept.lower())
     except mimeparse.MimeTypeParseException:
         best = ""
     if not best:

@@ -36,7 +36,7 @@ def problem(request: Request, error: CameoError) -> Response:
 
 
 def install(app: FastAPI) -> None:
-    """Make every error of the application a problem: ours, the framework's, and the unforeseen."""
+    """Make the application's errors and the framework's problems; the middleware answers what is unforeseen."""
 
     async def ours(request: Request, error: Exception) -> Response:
         assert isinstance(error, CameoError)
@@ -67,14 +67,9 @@ def install(app: FastAPI) -> None:
             answer.headers[name] = value
         return answer
 
-    async def unforeseen(request: Request, error: Exception) -> Response:
-        # The server's own error middleware logs the traceback; the client gets no internals.
-        return problem(request, errors.InternalError("something went wrong; the log has it under this request id"))
-
     app.add_exception_handler(CameoError, ours)
     app.add_exception_handler(RequestValidationError, validation)
     app.add_exception_handler(HTTPException, framework)
-    app.add_exception_handler(Exception, unforeseen)
 
 
 _BY_STATUS: dict[int, type[CameoError]] = {

@@ -1,6 +1,6 @@
 """What goes over the wire as JSON."""
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -58,10 +58,12 @@ class CompressAnswer(_Schema):
 class ReconstructRequest(_Schema):
     """Either a payload, or a model with tokens."""
 
-    payload: str | None = Field(None, description="a payload in base64")
+    payload: str | None = Field(default=None, description="a payload in base64")
     model: str | None = None
-    version: int | None = Field(None, ge=1)
-    tokens: Nested | Tokens | None = Field(None, description="nested indices, or the tokens object of /compress")
+    version: int | None = Field(default=None, ge=1)
+    tokens: Nested | Tokens | None = Field(
+        default=None, description="nested indices, or the tokens object of /compress"
+    )
 
 
 class ShortenRequest(_Schema):
@@ -136,6 +138,3 @@ class ReadyAnswer(_Schema):
 
 class LiveAnswer(_Schema):
     live: bool = True
-
-
-ModelQuery = Annotated[str | None, Field(description="name of the model; default: the store's", max_length=100)]

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from app import codec
 from app.codec.fixed import body_bytes
-from app.errors import OverlongPayload, TokenOutOfRange, WrongTokenShape
+from app.errors import TokenOutOfRange, WrongTokenShape
 from app.nn import Model, build
 from app.store.reader import StoredVersion
 
@@ -55,14 +55,14 @@ class Coder:
     def check(self, nested: Any) -> NDArray[np.int64]:
         """Tokens that came as nested lists -> an array; WrongTokenShape or TokenOutOfRange."""
         expected = list(self.levels.shape)
-        try:
-            tokens = np.asarray(nested)
-        except ValueError as error:
-            raise WrongTokenShape(f"the tokens must be nested lists of the shape {expected}", expected=expected) from error
-        if list(tokens.shape) != expected:
-            found = list(tokens.shape)
-            raise WrongTokenShape(f"the tokens have the shape {found}, expected {expected}", shape=found, expected=expected)
-        if tokens.dtype.kind not in "iu":
+        # As objects: another dtype would turn true into 1 and round what does not fit 64 bits.
+        tokens = np.asarray(nested, object)
+        found = list(tokens.shape)
+        if found != expected:
+            raise WrongTokenShape(
+                f"the tokens have the shape {found}, expected {expected}", shape=found, expected=expected
+            )
+        if not all(type(token) is int for token in tokens.flat):
             raise TokenOutOfRange("every token must be a whole number", expected=expected)
         wrong = np.argwhere((tokens < 0) | (tokens >= self.levels))
         if len(wrong):

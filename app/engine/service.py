@@ -14,7 +14,7 @@ from app.config import Settings
 from app.engine.device import Device, choose
 from app.engine.models import Coder
 from app.engine.workers import Timings, Workers
-from app.errors import BudgetTooSmall, NotReady
+from app.errors import BudgetTooSmall, NotReady, OverlongPayload
 from app.images import decode
 from app.metrics import Metrics
 from app.portrait import Framed, Framer, asis
@@ -22,6 +22,8 @@ from app.quality import IdentityJudge, installed_judge
 from app.store.registry import Entry, Registry
 
 log = logging.getLogger("cameo.service")
+
+MOST_PAYLOAD_BYTES = 2**16  # far above any payload; the checksum of a whole upload would hold up other requests
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,11 @@ class Service:
     def open_payload(self, data: bytes) -> tuple[Coder, NDArray[np.int64]]:
         """A payload's model and tokens; PayloadError, which covers a tag that the store does not know."""
         self.require_ready()
+        if len(data) > MOST_PAYLOAD_BYTES:
+            raise OverlongPayload(
+                f"the payload has {len(data)} bytes; none has more than {MOST_PAYLOAD_BYTES}",
+                bytes=len(data), limit=MOST_PAYLOAD_BYTES,
+            )  # fmt: skip
         payload = codec.unwrap(data)
         coder = self.registry.by_tag(payload.tag).model
         return coder, coder.unpack(payload)
@@ -131,5 +138,6 @@ def check_budget(coder: Coder, max_bytes: int | None) -> None:
     if max_bytes is not None and max_bytes < least:
         name = coder.manifest.name
         raise BudgetTooSmall(
-            f"the smallest payload of {name} has {least} bytes, {max_bytes} are allowed", max_bytes=max_bytes, least=least
-        )
+            f"the smallest payload of {name} has {least} bytes, {max_bytes} are allowed",
+            max_bytes=max_bytes, least=least,
+        )  # fmt: skip

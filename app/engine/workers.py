@@ -48,8 +48,7 @@ class Workers:
                 f"{self._admitted} requests are in hand already; try again in {retry} s",
                 limit=self._limit, retry_after=retry,
             )  # fmt: skip
-        self._admitted += 1
-        self._metrics.waiting.set(max(0, self._admitted - self.count))
+        loop = asyncio.get_running_loop()
         admitted_at = time.perf_counter()
 
         def job() -> T:
@@ -61,12 +60,13 @@ class Workers:
                 self._mean_seconds += 0.1 * (time.perf_counter() - started - self._mean_seconds)
 
         future = self._pool.submit(job)
-        future.add_done_callback(lambda _: loop.call_soon_threadsafe(self._done))
-        loop = asyncio.get_running_loop()
+        self._admit(1)
+        # Not when the caller goes: a job that runs keeps its place until it has ended.
+        future.add_done_callback(lambda _: loop.call_soon_threadsafe(self._admit, -1))
         return await asyncio.wrap_future(future)
 
-    def _done(self) -> None:
-        self._admitted -= 1
+    def _admit(self, change: int) -> None:
+        self._admitted += change
         self._metrics.waiting.set(max(0, self._admitted - self.count))
 
     def close(self) -> None:

@@ -132,10 +132,7 @@ class Decoder(nn.Module):
 
     def forward(self, z_BL: Tensor) -> Tensor:
         parts = torch.empty_like(z_BL).index_copy(1, self.order_L, z_BL).split(self.latents, dim=1)
-        y = [
-            layer(part).unflatten(1, (self.grid**2, -1))
-            for layer, part in zip(self.from_latents, parts, strict=True)
-        ]
+        y = [layer(part).unflatten(1, (self.grid**2, -1)) for layer, part in zip(self.from_latents, parts, strict=True)]
         x_BPN = self.from_bands(self.mixer(torch.cat(y, dim=2))).transpose(1, 2)
         picture: Tensor = self.refiner(F.pixel_shuffle(x_BPN.unflatten(2, (self.grid, self.grid)), self.patch))
         return picture

@@ -6,7 +6,7 @@ Both have ``tokens(z_BL)`` and ``values(idx)``, which need nothing but the modul
 import torch
 from torch import Tensor, nn
 
-DECAY = 0.998  # of the codebooks' moving averages, a step
+DECAY = 0.99  # of the codebooks' moving averages, a step
 REVIVE_BELOW = 0.05  # a code used less than this share of the mean usage is dead
 
 
@@ -53,7 +53,8 @@ class VectorQuantiser(nn.Module):
         return z_BL + (q_BL - z_BL).detach(), idx_BT, (z_BL - q_BL).square().sum(1).mean()
 
     def _split(self, z_BL: Tensor) -> Tensor:
-        return z_BL.unflatten(1, self.shape).transpose(0, 1)  # T B D
+        z_TBD: Tensor = z_BL.unflatten(1, self.shape).transpose(0, 1)
+        return z_TBD
 
     @torch.no_grad()
     def _update(self, z_TBD: Tensor, idx_TB: Tensor) -> None:
@@ -69,7 +70,7 @@ class VectorQuantiser(nn.Module):
         torch.div(self.sum_TKD, self.count_TK[..., None], out=self.codebook_TKD)
 
     @torch.no_grad()
-    def start(self, z_ML: Tensor, batch: int, rounds: int = 8) -> None:
+    def start(self, z_ML: Tensor, batch: int) -> None:
         """Put the codes where k-means finds the latents z_ML; ``batch`` is that of the training to come.
 
         ValueError when there are fewer latents than codes.
@@ -77,16 +78,22 @@ class VectorQuantiser(nn.Module):
         codes = self.codebook_TKD.shape[1]
         if len(z_ML) < codes:
             raise ValueError(f"{len(z_ML)} portraits cannot start {codes} codes; give at least {codes}")
-        for t, z_TMD in enumerate(self._split(z_ML).split(1)):
-            centre_TKD = z_TMD[:, torch.randperm(len(z_ML))[:codes]]
-            for _ in range(rounds):
-                idx_TM = nearest(z_TMD, centre_TKD)
-                used_TK, sum_TKD = tally(z_TMD, idx_TM, codes)
-                spare_TKD = z_TMD[:, torch.randint(len(z_ML), (codes,))]
-                centre_TKD = torch.where(used_TK[..., None] > 0, sum_TKD / used_TK[..., None].clamp(min=1), spare_TKD)
-            self.codebook_TKD[t] = centre_TKD[0]
-            self.count_TK[t] = used_TK[0].clamp(min=1) * batch / len(z_ML)
+        self.codebook_TKD.copy_(self._split(z_ML)[:, torch.randperm(len(z_ML))[:codes]])
+        self.refit(z_ML, rounds=8)
+        self.count_TK.fill_(batch / codes)
         self.sum_TKD.copy_(self.codebook_TKD * self.count_TK[..., None])
+
+    @torch.no_grad()
+    def refit(self, z_ML: Tensor, rounds: int) -> None:
+        """Rounds of k-means (Lloyd 1982) from where the codes are; a code that nothing is near moves to a latent."""
+        codes = self.codebook_TKD.shape[1]
+        for t, z_TMD in enumerate(self._split(z_ML).split(1)):  # a codebook at a time, which bounds the memory
+            code_TKD = self.codebook_TKD[t : t + 1]
+            for _ in range(rounds):
+                used_TK, sum_TKD = tally(z_TMD, nearest(z_TMD, code_TKD), codes)
+                spare_TKD = z_TMD[:, torch.randint(len(z_ML), (codes,))]
+                code_TKD = torch.where(used_TK[..., None] > 0, sum_TKD / used_TK[..., None].clamp(min=1), spare_TKD)
+            self.codebook_TKD[t] = code_TKD[0]
 
 
 def nearest(z_TMD: Tensor, codebook_TKD: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from app.nn.quantise import ScalarQuantiser
 
 @dataclass(frozen=True)
 class VAEConfig:
-    """``size`` and ``patch`` in pixels; ``latents`` of each block of bands. ``bits`` is the budget that the ``latents`` means are quantised to."""
+    """``size`` and ``patch`` in pixels; ``latents`` for each block of bands; ``bits`` for all quantised means."""
 
     size: int
     patch: int

@@ -18,7 +18,10 @@ from app.nn.quantise import VectorQuantiser
 
 @dataclass(frozen=True)
 class VQVAEConfig:
-    """``size`` and ``patch`` in pixels; ``latents`` of each block of bands. ``tokens`` codebooks hold ``codes`` vectors of ``code_dim`` latents."""
+    """``size`` and ``patch`` in pixels; ``latents`` for each block of bands.
+
+    Each of ``tokens`` codebooks holds ``codes`` vectors of ``code_dim`` latents.
+    """
 
     size: int
     patch: int

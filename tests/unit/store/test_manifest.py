@@ -52,7 +52,7 @@ def test_times_are_kept_in_utc(manifest: Manifest) -> None:
 
 def test_a_manifest_cannot_be_changed(manifest: Manifest) -> None:
     with pytest.raises(ValidationError, match="frozen"):
-        manifest.version = 2
+        manifest.version = 2  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("schema", [0, 2, "1", None])

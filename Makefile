@@ -1,0 +1,57 @@
+PYTHON ?= python3
+PORT ?= 8000
+DOCKER ?= docker
+
+VENV := .venv
+BIN := $(VENV)/bin
+
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+.PHONY: help run test check format bench image clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo "  PYTHON=$(PYTHON) is the interpreter that makes $(VENV); ARGS='...' goes to pytest and to the benchmark."
+	@echo "  pip fetches torch as it is configured: on Linux that is usually the CUDA build, which also runs without a"
+	@echo "  GPU. For the smaller CPU build, set PIP_EXTRA_INDEX_URL to the index of torch's CPU wheels."
+
+run: $(VENV)/.run ## set up and serve on http://127.0.0.1:8000; PORT=9000 for another port
+	@CAMEO_PORT=$(PORT) exec $(BIN)/python -m app
+
+test: $(VENV)/.dev ## set up and run every test; ARGS='-k payload' for some
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.dev ## formatting, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(VENV)/.dev ## format, and mend what lint can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.dev ## measure the service
+	$(BIN)/python -m bench.service $(ARGS)
+
+image: ## build the Docker image cameo; TORCH=cuda for GPUs, see Dockerfile
+	$(DOCKER) build --tag cameo --build-arg TORCH --build-arg PIP_EXTRA_INDEX_URL \
+	--build-arg REVISION="$$(git describe --always --dirty --abbrev=40)" .
+
+clean: ## remove the virtual environment and caches; keep runs and models
+	rm -rf $(VENV) *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The files .run and .dev say what was installed and when: pyproject.toml newer than that installs anew.
+$(VENV)/.run: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --editable .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --editable '.[training,dev]'
+	@touch $(VENV)/.run $@
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Cameo needs Python 3.11 or newer, $(PYTHON) is "\
+	+ sys.version.split()[0] + ": make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)

@@ -1,0 +1,110 @@
+"""``POST /compare``: models and classical codecs on one picture."""
+
+from dataclasses import asdict
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import JSONResponse, Response
+
+from app.api.compress import PICTURE_ERRORS, FrameMethod
+from app.api.facts import frame_facts
+from app.api.negotiate import JSON, negotiate
+from app.api.problems import responses
+from app.api.schemas import CompareAnswer, ComparisonRow
+from app.api.uploads import REQUEST_BODY, read_image
+from app.classical import CODECS
+from app.engine.compare import Comparison, Row, compare
+from app.engine.models import Coder
+from app.engine.service import Service
+from app.errors import InvalidParameter
+from app.quality import SIDE
+from app.sheet import sheet
+
+router = APIRouter(tags=["comparison"])
+
+MOST_MODELS = 8
+
+
+@router.post(
+    "/compare",
+    operation_id="compare",
+    summary="Models and classical codecs side by side",
+    response_model=CompareAnswer,
+    responses={
+        200: {
+            "description": "A row for each, or one labelled sheet.",
+            "content": {"image/png": {"schema": {"type": "string", "format": "binary"}}},
+        },
+        **responses(*PICTURE_ERRORS),
+    },
+    openapi_extra=REQUEST_BODY,
+)
+async def compare_(
+    request: Request,
+    models: Annotated[
+        str | None,
+        Query(description="comma-separated names, each with /version if wanted; default: all", max_length=500),
+    ] = None,
+    codecs: Annotated[
+        str, Query(description=f"comma-separated, of {', '.join(CODECS)}; empty for none", max_length=100)
+    ] = ",".join(CODECS),
+    frame: FrameMethod = "auto",
+) -> Response:
+    """Every model at its rate and, for each, every codec at the best quality within the same bytes.
+
+    All figures are of 128-pixel pictures: smaller ones are scaled up first. JPEG, WebP and AVIF files are
+    counted whole, container included; where even the smallest is larger than the payload, that one is shown.
+    """
+    service: Service = request.app.state.service
+    media_type = negotiate(request, JSON, "image/png")
+    service.require_ready()
+    coders = _coders(service, models)
+    wanted = [codec.strip().lower() for codec in codecs.split(",") if codec.strip()]
+    if unknown := [codec for codec in wanted if codec not in CODECS]:
+        raise InvalidParameter(
+            f"codecs: {unknown} are unknown", parameter="codecs", value=unknown, allowed=list(CODECS)
+        )
+    data = await read_image(request)
+    timings = request.state.timings
+
+    def work() -> Response:
+        framed = service.frame(data, frame, SIDE, timings)
+        done = compare(framed, coders, wanted, service.judge, timings)
+        if media_type == "image/png":
+            with timings.stage("encode"):
+                return Response(sheet(done), media_type=media_type)
+        return JSONResponse(_answer(done, len(data)).model_dump())
+
+    return await service.workers.run(work, timings)
+
+
+def _coders(service: Service, models: str | None) -> list[Coder]:
+    names = [name.strip() for name in (models or "").split(",") if name.strip()] or list(service.registry.names())
+    if len(names) > MOST_MODELS:
+        raise InvalidParameter(
+            f"models: {len(names)} are too many at once", parameter="models", value=len(names), limit=MOST_MODELS
+        )
+    coders = []
+    for name in names:
+        model, _, version = name.partition("/")
+        if version and not version.isdecimal():
+            raise InvalidParameter(f"models: {name!r} is not NAME or NAME/VERSION", parameter="models", value=name)
+        coders.append(service.entry(model, int(version) if version else None).model)
+    return coders
+
+
+def _answer(done: Comparison, upload: int) -> CompareAnswer:
+    rows = [_row(row) for group in done.groups for row in group]
+    return CompareAnswer(frame=frame_facts(done.framed), upload=upload, rows=rows)
+
+
+def _row(row: Row) -> ComparisonRow:
+    figures = asdict(row)
+    del figures["pixels"]
+    figures |= {
+        "ratio": round(3 * SIDE**2 / row.bytes, 3),
+        "psnr": None if row.psnr == float("inf") else round(row.psnr, 3),
+        "ms_ssim": round(row.ms_ssim, 4),
+        "identity": None if row.identity is None else round(row.identity, 4),
+    }
+    return ComparisonRow(**figures)

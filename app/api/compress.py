@@ -1,0 +1,104 @@
+"""``POST /compress``: a picture in, tokens and a payload out."""
+
+import base64
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import JSONResponse, Response
+
+from app import errors
+from app.api.facts import dictionary, frame_facts, model_header
+from app.api.negotiate import JSON, PAYLOAD, negotiate
+from app.api.problems import responses
+from app.api.schemas import CompressAnswer, Sizes, Tokens
+from app.api.uploads import REQUEST_BODY, read_image
+from app.engine.service import Compressed, Service
+
+router = APIRouter(tags=["compression"])
+
+PICTURE_ERRORS = (
+    errors.NotAnImage, errors.TruncatedImage, errors.UnsupportedImage, errors.TooManyPixels, errors.NoFace,
+    errors.NotAcceptable, errors.BodyTooLarge, errors.UnsupportedMediaType, errors.ImageFieldMissing,
+    errors.ImageFieldRepeated, errors.InvalidParameter, errors.BadRequest, errors.UnknownModel,
+    errors.UnknownVersion, errors.RefusedVersion, errors.Overloaded, errors.NotReady, errors.InternalError,
+)  # fmt: skip
+
+ModelName = Annotated[str | None, Query(description="name of the model; default: the store's", max_length=100)]
+ModelVersion = Annotated[int | None, Query(description="default: the model's default version", ge=1)]
+MaxBytes = Annotated[int | None, Query(description="largest payload wanted, bytes", ge=1)]
+FrameMethod = Annotated[
+    Literal["auto", "asis"],
+    Query(description="auto: find the face and warp it to the canonical portrait; asis: centre square, resized"),
+]
+
+
+@router.post(
+    "/compress",
+    operation_id="compress",
+    summary="A picture to tokens and a payload",
+    response_model=CompressAnswer,
+    responses={
+        200: {
+            "description": "JSON with everything, or the payload alone with the same facts in headers.",
+            "content": {PAYLOAD: {"schema": {"type": "string", "format": "binary"}}},
+        },
+        **responses(*PICTURE_ERRORS, errors.BudgetTooSmall),
+    },
+    openapi_extra=REQUEST_BODY,
+)
+async def compress(
+    request: Request,
+    model: ModelName = None,
+    version: ModelVersion = None,
+    max_bytes: MaxBytes = None,
+    frame: FrameMethod = "auto",
+) -> Response:
+    """Decode the picture, frame the face, encode it, pack the tokens.
+
+    The same picture and version give the same payload on the same machine, alone or under load.
+    """
+    service: Service = request.app.state.service
+    media_type = negotiate(request, JSON, PAYLOAD)
+    coder = service.entry(model, version).model
+    data = await read_image(request)
+    done = await service.compress(data, frame, coder, max_bytes, request.state.timings)
+    name, number = coder.manifest.name, str(coder.manifest.version)
+    sizes = _sizes(done)
+    service.metrics.payload_bytes.labels(name, number).observe(sizes.payload)
+    service.metrics.ratio.labels(name, number).observe(sizes.ratio)
+    headers = {"Cameo-Model": model_header(coder)}
+    if media_type == PAYLOAD:
+        headers |= {
+            "Cameo-Sizes": dictionary(sizes.model_dump()),
+            "Cameo-Tokens": dictionary(_tokens(done).model_dump(exclude={"indices"})),
+            "Cameo-Frame": dictionary(frame_facts(done.framed).model_dump()),
+        }
+        return Response(done.payload, headers=headers, media_type=PAYLOAD)
+    answer = CompressAnswer(
+        model=name,
+        version=coder.manifest.version,
+        digest=coder.stored.digest,
+        tokens=_tokens(done),
+        payload=base64.b64encode(done.payload).decode(),
+        sizes=sizes,
+        frame=frame_facts(done.framed),
+    )
+    return JSONResponse(answer.model_dump(), headers=headers)
+
+
+def _sizes(done: Compressed) -> Sizes:
+    pixels, payload = done.coder.size**2, len(done.payload)
+    return Sizes(
+        upload=done.upload_bytes,
+        portrait=3 * pixels,
+        payload=payload,
+        ratio=round(3 * pixels / payload, 3),
+        bits_per_pixel=round(8 * payload / pixels, 4),
+    )
+
+
+def _tokens(done: Compressed) -> Tokens:
+    indices: list[Any] = done.tokens.tolist()
+    return Tokens(
+        shape=list(done.tokens.shape), codebook_size=done.coder.manifest.tokens.codebook_size, indices=indices
+    )

@@ -1,0 +1,88 @@
+"""``GET /models``: what the store holds, with manifests and measured quality."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Request
+
+from app import errors
+from app.api.problems import responses
+from app.api.schemas import ModelInfo, ModelsAnswer, RefusedInfo, VersionInfo
+from app.engine.service import Service
+
+router = APIRouter(tags=["models"])
+
+ModelName = Annotated[str, Path(description="name of the model", max_length=100)]
+ModelVersion = Annotated[int, Path(description="number of the version")]
+
+
+@router.get(
+    "/models",
+    operation_id="list_models",
+    summary="All models, and the versions that were refused",
+    responses=responses(errors.NotReady),
+)
+async def list_models(request: Request) -> ModelsAnswer:
+    """Everything in the store; a version that failed verification is named with its reason."""
+    service: Service = request.app.state.service
+    service.require_ready()
+    return ModelsAnswer(
+        default_model=service.registry.default_model,
+        models=[_model(service, name) for name in service.registry.names()],
+        refused=refused(service),
+    )
+
+
+@router.get(
+    "/models/{name}",
+    operation_id="get_model",
+    summary="One model with its versions",
+    responses=responses(errors.UnknownModel, errors.InvalidParameter, errors.NotReady),
+)
+async def get_model(request: Request, name: ModelName) -> ModelInfo:
+    """The model's versions, which one is the default, and their manifests."""
+    service: Service = request.app.state.service
+    service.require_ready()
+    service.registry.versions(name)  # UnknownModel
+    return _model(service, name)
+
+
+@router.get(
+    "/models/{name}/{version}",
+    operation_id="get_version",
+    summary="One version with its manifest",
+    responses=responses(
+        errors.UnknownModel, errors.UnknownVersion, errors.RefusedVersion, errors.InvalidParameter, errors.NotReady
+    ),
+)
+async def get_version(request: Request, name: ModelName, version: ModelVersion) -> VersionInfo:
+    """The manifest: model configuration, training data and recipe, measured quality, licence."""
+    service: Service = request.app.state.service
+    service.entry(name, version)
+    return _version(service, name, version)
+
+
+def _model(service: Service, name: str) -> ModelInfo:
+    registry = service.registry
+    return ModelInfo(
+        name=name,
+        default=name == registry.default_model,
+        default_version=registry.default(name),
+        versions=[_version(service, name, version) for version in registry.versions(name)],
+    )
+
+
+def _version(service: Service, name: str, version: int) -> VersionInfo:
+    stored = service.registry.get(name, version).stored
+    return VersionInfo(
+        name=name,
+        version=version,
+        digest=stored.digest,
+        tag=stored.tag.hex(),
+        default=version == service.registry.default(name),
+        loaded=True,
+        manifest=stored.manifest.model_dump(mode="json"),
+    )
+
+
+def refused(service: Service) -> list[RefusedInfo]:
+    return [RefusedInfo(name=r.name, version=r.version, reason=r.reason) for r in service.registry.refused]

@@ -1,0 +1,157 @@
+"""``POST /reconstruct``: a payload or tokens in, a picture out. ``POST /shorten``: a coarser payload."""
+
+import base64
+import binascii
+from typing import Annotated, Any, TypeVar
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import JSONResponse, Response
+from pydantic import BaseModel, ValidationError
+
+from app import errors
+from app.api.facts import model_header
+from app.api.negotiate import JSON, PAYLOAD, content_type, negotiate
+from app.api.problems import responses
+from app.api.schemas import ReconstructRequest, ShortenAnswer, ShortenRequest, Tokens
+from app.engine.models import Coder
+from app.engine.service import Service, check_budget
+from app.images import MEDIA_TYPES, encode
+
+S = TypeVar("S", bound=BaseModel)
+
+router = APIRouter(tags=["reconstruction"])
+
+PAYLOAD_ERRORS = (
+    errors.EmptyPayload, errors.TruncatedPayload, errors.OverlongPayload, errors.DamagedPayload,
+    errors.ForeignPayload, errors.UnknownTag, errors.BadRequest, errors.NotAcceptable, errors.BodyTooLarge,
+    errors.UnsupportedMediaType, errors.InvalidParameter, errors.RefusedVersion, errors.NotReady,
+    errors.InternalError,
+)  # fmt: skip
+
+
+def _body(schema: type[BaseModel], example: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "requestBody": {
+            "required": True,
+            "content": {
+                PAYLOAD: {"schema": {"type": "string", "format": "binary"}},
+                JSON: {
+                    "schema": schema.model_json_schema(ref_template="#/components/schemas/{model}"),
+                    "example": example,
+                },
+            },
+        }
+    }
+
+
+@router.post(
+    "/reconstruct",
+    operation_id="reconstruct",
+    summary="A payload or tokens to a picture",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "The portrait.",
+            "content": {kind: {"schema": {"type": "string", "format": "binary"}} for kind in MEDIA_TYPES},
+        },
+        **responses(
+            *PAYLOAD_ERRORS, errors.WrongTokenShape, errors.TokenOutOfRange, errors.UnknownModel, errors.UnknownVersion,
+            errors.Overloaded,
+        ),
+    },
+    openapi_extra=_body(ReconstructRequest, {"payload": "EHtPCf…"}),
+)  # fmt: skip
+async def reconstruct(request: Request) -> Response:
+    """Draw the face that a payload, or a model's tokens, stand for."""
+    service: Service = request.app.state.service
+    media_type = negotiate(request, *MEDIA_TYPES)
+    service.require_ready()
+    timings = request.state.timings
+    if content_type(request) == PAYLOAD:
+        coder, tokens = service.open_payload(await request.body())
+    else:
+        asked = await _json(request, ReconstructRequest)
+        if (asked.payload is None) == (asked.tokens is None):
+            raise errors.InvalidParameter("give either payload, or model and tokens", parameter="payload")
+        if asked.payload is not None:
+            coder, tokens = service.open_payload(_base64(asked.payload))
+        else:
+            if asked.model is None:
+                raise errors.InvalidParameter("tokens need the name of their model", parameter="model")
+            coder = service.entry(asked.model, asked.version).model
+            tokens = coder.check(asked.tokens.indices if isinstance(asked.tokens, Tokens) else asked.tokens)
+
+    def work() -> bytes:
+        with timings.stage("infer"):
+            portrait = coder.reconstruct(tokens)
+        with timings.stage("encode"):
+            return encode(portrait, media_type)
+
+    picture = await service.workers.run(work, timings)
+    return Response(picture, headers={"Cameo-Model": model_header(coder)}, media_type=media_type)
+
+
+@router.post(
+    "/shorten",
+    operation_id="shorten",
+    summary="The payload of a coarser face, made without the photo",
+    response_model=ShortenAnswer,
+    responses={
+        200: {
+            "description": "JSON, or the payload alone.",
+            "content": {PAYLOAD: {"schema": {"type": "string", "format": "binary"}}},
+        },
+        **responses(*PAYLOAD_ERRORS, errors.BudgetTooSmall),
+    },
+    openapi_extra=_body(ShortenRequest, {"payload": "EHtPCf…"}),
+)
+async def shorten(
+    request: Request, max_bytes: Annotated[int, Query(description="largest payload wanted, bytes", ge=1)]
+) -> Response:
+    """A payload within the budget already comes back as it is; one of a model with a single rate never shrinks."""
+    service: Service = request.app.state.service
+    media_type = negotiate(request, JSON, PAYLOAD)
+    if content_type(request) == PAYLOAD:
+        payload = await request.body()
+    else:
+        payload = _base64((await _json(request, ShortenRequest)).payload)
+    coder, _ = service.open_payload(payload)
+    check_budget(coder, max_bytes)
+    return _payload_answer(coder, payload, media_type)
+
+
+def _payload_answer(coder: Coder, payload: bytes, media_type: str) -> Response:
+    headers = {"Cameo-Model": model_header(coder)}
+    if media_type == PAYLOAD:
+        return Response(payload, headers=headers, media_type=PAYLOAD)
+    answer = ShortenAnswer(
+        model=coder.manifest.name,
+        version=coder.manifest.version,
+        payload=base64.b64encode(payload).decode(),
+        bytes=len(payload),
+    )
+    return JSONResponse(answer.model_dump(), headers=headers)
+
+
+async def _json(request: Request, schema: type[S]) -> S:
+    kind = content_type(request)
+    if kind != JSON:
+        raise errors.UnsupportedMediaType(
+            f"the body is {kind or 'of no stated type'}; send {PAYLOAD} or {JSON}",
+            content_type=kind, allowed=[PAYLOAD, JSON],
+        )  # fmt: skip
+    try:
+        return schema.model_validate_json(await request.body())
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "json_invalid":
+            raise errors.BadRequest(f"the body is not JSON: {first['msg']}") from error
+        raise errors.InvalidParameter(f"{where or 'body'}: {first['msg']}", parameter=where) from error
+
+
+def _base64(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise errors.InvalidParameter(f"payload is not base64: {error}", parameter="payload") from error

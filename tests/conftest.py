@@ -1,0 +1,26 @@
+"""Set before torch is imported: the pictures are small, and tests share their machine."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from pathlib import Path
+
+import pytest
+
+from tests.tiny import publish_tiny
+
+
+@pytest.fixture(scope="session")
+def tiny_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Not to be changed: ``tiny-vae`` in two versions, the first of them its default, and ``tiny-vqvae`` in one."""
+    root = tmp_path_factory.mktemp("stores") / "tiny"
+    publish_tiny(root, "tiny-vae", seed=1)
+    publish_tiny(root, "tiny-vae", seed=2)
+    publish_tiny(root, "tiny-vqvae")
+    (root / "store.json").write_text('{"default_model": "tiny-vae", "default_versions": {"tiny-vae": 1}}')
+    return root
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--regenerate", action="store_true", help="write tests/golden anew from the model store")

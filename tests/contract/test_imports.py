@@ -1,0 +1,99 @@
+"""Imports point one way: ``api -> engine -> {nn, codec, store}``, and the web framework stays at the top."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+WEB = {"fastapi", "starlette", "uvicorn", "prometheus_client", "pydantic_settings", "app.config", "app.metrics"}
+CORE = {"app.nn", "app.codec", "app.store"}
+
+FORBIDDEN = {
+    "app": {"training", "tests", "bench"},
+    "app/engine": {"app.api", "app.main", "fastapi", "starlette", "uvicorn"},
+    "app/nn": {"app.api", "app.engine", "app.main"} | WEB | CORE - {"app.nn"},
+    "app/codec": {"app.api", "app.engine", "app.main", "torch"} | WEB | CORE - {"app.codec"},
+    "app/store": {"app.api", "app.engine", "app.main", "torch"} | WEB | CORE - {"app.store"},
+}
+TRAINING_MAY_USE = {*CORE, "app.images", "app.portrait", "app.quality", "app.errors", "app.engine.device"}
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Dotted names of all that a file imports, also inside functions; of ``from x import y`` both x and x.y."""
+    package = path.relative_to(ROOT).parent.parts
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            origin = ".".join([*base, *([node.module] if node.module else [])])
+            yield origin
+            yield from (f"{origin}.{alias.name}" for alias in node.names)
+
+
+def within(name: str, modules: set[str]) -> bool:
+    return any(name == module or name.startswith(module + ".") for module in modules)
+
+
+def files(folder: str) -> list[Path]:
+    found = sorted((ROOT / folder).rglob("*.py"))
+    assert found, f"{folder} has no modules: the rule would hold for nothing"
+    return found
+
+
+@pytest.mark.parametrize("folder", FORBIDDEN)
+def test_nothing_imports_upwards(folder: str) -> None:
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in files(folder)
+        for name in imports(path)
+        if within(name, FORBIDDEN[folder])
+    ]
+    assert wrong == []
+
+
+def test_training_uses_what_inference_shares_and_no_more() -> None:
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in files("training")
+        for name in imports(path)
+        if within(name, {"app"}) and not within(name, TRAINING_MAY_USE) and not _on_the_way(name)
+    ]
+    assert wrong == []
+
+
+def _on_the_way(name: str) -> bool:
+    # ``from app import images`` names ``app`` too, and importing app.engine.device its parent.
+    return any(module.startswith(name + ".") for module in TRAINING_MAY_USE)
+
+
+def test_the_rules_see_what_they_forbid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
+    folder = tmp_path / "app" / "engine"
+    folder.mkdir(parents=True)
+    (folder / "x.py").write_text("def f():\n    from ..api import problems\n    import fastapi.routing as r\n")
+    assert {"app.api", "app.api.problems", "fastapi.routing"} <= set(imports(folder / "x.py"))
+    with pytest.raises(AssertionError):
+        test_nothing_imports_upwards("app/engine")
+
+
+def test_the_package_itself_imports_nothing() -> None:
+    assert (ROOT / "app/__init__.py").read_bytes() == b""
+
+
+@pytest.mark.parametrize(
+    ("module", "unwanted"),
+    [
+        ("app.nn", ["fastapi", "starlette", "prometheus_client", "uvicorn", "pydantic_settings"]),
+        ("app.codec", ["torch", "fastapi", "starlette", "prometheus_client", "cv2", "PIL"]),
+        ("app.store", ["torch", "fastapi", "starlette", "prometheus_client", "cv2", "PIL"]),
+    ],
+)
+def test_importing_a_part_loads_no_more_than_it_needs(module: str, unwanted: list[str]) -> None:
+    code = f"import sys, {module}; print(*(name for name in {unwanted} if name in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []

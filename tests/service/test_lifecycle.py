@@ -1,0 +1,145 @@
+"""Starting, stopping, and stores that are not as they should be."""
+
+import re
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from app import codec
+from app.__main__ import main
+from app.engine.models import Coder
+from app.store import StoredVersion
+from tests.service.pictures import PHOTO
+from tests.service.server import START_SECONDS, Server, problem, serve, start
+from tests.tiny import publish_tiny
+
+UPLOAD = {"Content-Type": "image/png"}
+
+
+@pytest.fixture(scope="module")
+def refused(tmp_path_factory: pytest.TempPathFactory) -> StoredVersion:
+    """The second of two versions in a store, with one byte of its weights damaged."""
+    root = tmp_path_factory.mktemp("damaged") / "store"
+    publish_tiny(root, "tiny-vae", seed=1)
+    newer = publish_tiny(root, "tiny-vae", seed=2)
+    weights = bytearray(newer.weights.read_bytes())
+    weights[-1] ^= 1
+    newer.weights.chmod(0o644)
+    newer.weights.write_bytes(weights)
+    return newer
+
+
+@pytest.fixture(scope="module")
+def damaged(refused: StoredVersion, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with serve(tmp_path_factory.mktemp("service") / "log", store=refused.folder.parents[1]) as server:
+        yield server
+
+
+def test_a_damaged_version_does_not_keep_others_from_serving(damaged: Server) -> None:
+    face = damaged.client.post("/compress", content=PHOTO, headers=UPLOAD).json()
+    assert (face["model"], face["version"]) == ("tiny-vae", 1)
+
+
+def test_a_damaged_version_is_named_everywhere(damaged: Server) -> None:
+    ready, models = damaged.client.get("/readyz").json(), damaged.client.get("/models").json()
+    assert ready["ready"] is True
+    assert ready["models"] == ["tiny-vae/1"]
+    assert ready["refused"] == models["refused"]
+    (refusal,) = models["refused"]
+    assert (refusal["name"], refusal["version"]) == ("tiny-vae", 2)
+    assert "SHA-256" in refusal["reason"]
+    assert damaged.metric("cameo_refused_version_info", model="tiny-vae", version="2") == 1
+    assert damaged.metric("cameo_model_info", model="tiny-vae") == 1
+    assert "refused tiny-vae version 2: The weights have the SHA-256" in damaged.log
+
+
+def test_a_damaged_version_is_refused_to_who_asks_for_it(damaged: Server, refused: StoredVersion) -> None:
+    client = damaged.client
+    problem(client.post("/compress?version=2", content=PHOTO, headers=UPLOAD), "refused-version", 503)
+    problem(client.get("/models/tiny-vae/2"), "refused-version", 503)
+    problem(client.post("/compare?models=tiny-vae/2", content=PHOTO, headers=UPLOAD), "refused-version", 503)
+    sound = codec.wrap(codec.Payload(codec.Coding.FIXED, refused.tag, bytes(12)))
+    answer = client.post("/reconstruct", content=sound, headers={"Content-Type": "application/vnd.cameo"})
+    body = problem(answer, "refused-version", 503)
+    assert (body["name"], body["version"]) == ("tiny-vae", 2)
+
+
+def test_an_empty_store_is_live_and_not_ready(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    store.mkdir()
+    with serve(tmp_path / "log", lambda ready: "no usable version" in ready.json()["reason"], store=store) as server:
+        assert server.client.get("/livez").status_code == 200
+        ready = server.client.get("/readyz")
+        assert (ready.status_code, ready.json()["ready"]) == (503, False)
+        for method, address in (("POST", "/compress"), ("POST", "/compare"), ("GET", "/models")):
+            answer = server.client.request(method, address, content=PHOTO, headers=UPLOAD)
+            assert "no usable version" in problem(answer, "not-ready", 503)["reason"]
+            assert int(answer.headers["Retry-After"]) >= 1
+        assert server.metric("cameo_ready") == 0
+
+
+def test_a_request_in_hand_is_answered_after_sigterm(tiny_store: Path, tmp_path: Path) -> None:
+    with serve(tmp_path / "log", store=tiny_store) as server:
+        head = f"POST /compress HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: {len(PHOTO)}\r\n"
+        with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
+            connection.sendall(head.encode() + b"Expect: 100-continue\r\n\r\n")
+            assert connection.recv(100).startswith(b"HTTP/1.1 100 "), "the service waits for the body"
+            server.process.send_signal(signal.SIGTERM)
+            _wait_until_nobody_listens(server.port)
+            connection.sendall(PHOTO)
+            answer = b""
+            while part := connection.recv(2**16):
+                answer += part
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        assert b'"payload":' in answer
+    # Leaving the block checks that the service has ended with 0.
+
+
+def _wait_until_nobody_listens(port: int) -> None:
+    for _ in range(200):
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=5).close()
+        except ConnectionRefusedError:
+            return
+        time.sleep(0.05)
+    raise TimeoutError("the service still takes connections after SIGTERM")
+
+
+BAD_SETTINGS = {
+    "PORT": ("eighty", r"CAMEO_PORT=eighty: .*integer.*"),
+    "DETECTOR": ("/nowhere/yunet.onnx", r".*/nowhere/yunet\.onnx \(CAMEO_DETECTOR\) is not a readable YuNet model\."),
+    "JUDGE": (__file__, rf"CAMEO_JUDGE={re.escape(__file__)} is not an SFace network.*"),
+    "DEVICE": ("cuda", r"CAMEO_DEVICE=cuda cannot be met: .*"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_SETTINGS)
+def test_a_setting_that_cannot_be_met_is_one_clear_line(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if name == "DEVICE" and torch.cuda.is_available():
+        pytest.skip("this machine has what the test wants to miss")
+    value, said = BAD_SETTINGS[name]
+    monkeypatch.setenv(f"CAMEO_{name}", value)
+    assert main() == 2
+    assert re.fullmatch(f"cameo: {said}\n", capsys.readouterr().err)
+
+
+def test_a_bad_start_ends_the_process(tmp_path: Path) -> None:
+    process = start(tmp_path / "log", detector="/nowhere/yunet.onnx")
+    assert process.wait(START_SECONDS) == 2
+    assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+def test_a_coder_refuses_a_manifest_that_does_not_fit_its_weights(tmp_path: Path) -> None:
+    stored = publish_tiny(tmp_path / "store", "tiny-vae")
+    other = StoredVersion(
+        stored.manifest.model_copy(update={"rates": (99,)}), stored.folder, stored.digest, stored.tag, stored.weights
+    )
+    with pytest.raises(ValueError, match="payloads have 16 bytes"):
+        Coder(other, torch.device("cpu"))

@@ -1,0 +1,36 @@
+"""The README's tour, typed as it stands, against the shipped models."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from app.images import decode
+from tests.faces import astronaut
+from tests.service.server import ROOT, serve
+
+TOUR = re.search(r"^## Tour$(.*?)^## ", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="the tour is in curl")
+def test_the_tour_does_what_it_says(tmp_path: Path) -> None:
+    assert TOUR is not None
+    commands = re.findall(r"^```sh\n(.*?)^```", TOUR[1], re.MULTILINE | re.DOTALL)
+    assert commands
+    Image.fromarray(astronaut()).save(tmp_path / "photo.jpg", quality=95)
+    with serve(tmp_path / "log", store=ROOT / "model_store") as server:
+        script = 'set -e\ncurl() { command curl --fail-with-body --silent --show-error "$@"; echo; }\n'
+        script += "".join(commands).replace("127.0.0.1:8000", f"127.0.0.1:{server.port}")
+        done = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert '"payload":' in done.stdout
+    assert '"ready":true' in done.stdout
+    assert "cameo_requests_total" in done.stdout
+    assert len((tmp_path / "face.cameo").read_bytes()) == 260
+    assert decode((tmp_path / "face.png").read_bytes(), 64 * 64).shape == (64, 64, 3)
+    sheet = decode((tmp_path / "sheet.png").read_bytes(), 10_000_000)
+    assert sheet.shape[0] > 800
+    assert sheet.std() > 10

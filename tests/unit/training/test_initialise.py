@@ -1,0 +1,41 @@
+from pathlib import Path
+
+import torch
+
+from app.nn import build
+from app.nn.blocks import to_signal
+from training.data import load_portraits
+from training.initialise import initialise, karhunen_loeve
+from training.recipe import read_recipe
+
+
+def test_karhunen_loeve_inverts_and_decorrelates() -> None:
+    torch.manual_seed(0)
+    y_MY = torch.randn(500, 6) @ torch.randn(6, 6)
+    y_MY -= y_MY.mean(0)
+    analysis, synthesis, variance = karhunen_loeve(y_MY, torch.randn(2, 6))
+    assert torch.allclose(y_MY @ analysis.T @ synthesis.T, y_MY, atol=1e-3)
+    covariance = (y_MY @ analysis.T).T @ (y_MY @ analysis.T) / len(y_MY)
+    assert torch.allclose(covariance, torch.diag(variance), atol=1e-2 * float(variance[0]))
+    assert (variance.diff() <= 0).all()
+
+
+def test_an_error_in_a_latent_is_an_error_in_the_metric() -> None:
+    torch.manual_seed(0)
+    seen = torch.randn(2, 6)
+    _, synthesis, _ = karhunen_loeve(torch.randn(500, 6), seen)
+    error_Y = synthesis[:, 1] * 0.3
+    metric = error_Y.square().sum() + (seen @ error_Y).square().sum()
+    assert torch.allclose(metric, torch.tensor(0.09), rtol=1e-3)
+
+
+def test_the_untrained_model_is_a_working_codec(recipe_file: Path, pictures: Path) -> None:
+    """Before the first step the networks add nothing, and the linear codec alone beats the mean picture by far."""
+    recipe, data = read_recipe(recipe_file), load_portraits([pictures])
+    torch.manual_seed(0)
+    model = build(recipe.model).eval()
+    initialise(model, recipe, data, None)
+    x_BCHW = to_signal(data.centres(64))
+    with torch.no_grad():
+        error = (model.decoder(model.encoder(x_BCHW)) - x_BCHW).square().mean()
+    assert error < 0.5 * (x_BCHW - x_BCHW.mean(0)).square().mean()
