@@ -68,8 +68,14 @@ def train(
     _claim(recipe, run)
     o, size = recipe.optimise, recipe.model["size"]
     torch.manual_seed(recipe.seed)
-    model = build(recipe.model).to(device)
+    checkpoint = run / "checkpoint.pt"
+    metric_RP = _metric(recipe, run, data, sface)
+    model = build(recipe.model)
+    if not checkpoint.exists():
+        initialise(model, recipe, data, metric_RP)
+    model.to(device)
     average = deepcopy(model).eval()
+    metric_RP = None if metric_RP is None else metric_RP.to(device)
     optimiser = torch.optim.AdamW(
         [p for p in model.parameters() if p.requires_grad],
         lr=o.learning_rate, weight_decay=o.weight_decay, betas=(0.9, 0.98), fused=True,
@@ -78,11 +84,7 @@ def train(
         "step": 0, "seconds": 0.0, "started": datetime.now(UTC).isoformat(), "machine": machine(device),
         "partial": {}, "data": data.sources,
     }  # fmt: skip
-    checkpoint = run / "checkpoint.pt"
-    metric_RP = _metric(recipe, run, data, sface, device)
     if not checkpoint.exists():
-        initialise(model, recipe, data, metric_RP)
-        average.load_state_dict(model.state_dict())
         save(checkpoint, model, average, optimiser, state)
         log.info(_glance(average, validation, size, run, 0))
     else:
@@ -141,11 +143,13 @@ def _finish(average: Model, data: Portraits, size: int, device: torch.device) ->
     encoder by their moving average, move to the centres of what is assigned to them.
     """
     parts = torch.split(data.centres(size), 256)
-    z_ML = torch.cat([average.encoder(to_signal(part.to(device))) for part in parts])
+    z_ML = torch.cat([average.encoder(to_signal(part.to(device))).cpu() for part in parts])
+    average.cpu()
     if isinstance(average, VAE):
         average.quantiser.calibrate(z_ML, (0.5 * average.logvar_L).exp(), average.config.bits)
     else:
         average.quantiser.refit(z_ML, rounds=3)
+    average.to(device)
 
 
 def machine(device: torch.device) -> str:
@@ -163,12 +167,17 @@ def schedule(step: int, warmup: int, steps: int) -> float:
 
 
 def save(path: Path, model: Model, average: Model, optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Write a checkpoint beside the old one, then replace it: a reader never sees half a file."""
-    temporary = path.with_suffix(".tmp")
+    """Replace the checkpoint by the state of now."""
     contents = {
         "model": _tensors(model), "average": _tensors(average), "optimiser": optimiser.state_dict(),
         "state": state,
     }  # fmt: skip
+    _write(path, contents)
+
+
+def _write(path: Path, contents: object) -> None:
+    """Write beside the old file, then replace it: whoever reads never sees half a file."""
+    temporary = path.with_suffix(".tmp")
     with temporary.open("wb") as file:
         torch.save(contents, file)
         file.flush()
@@ -209,7 +218,7 @@ def _commit() -> str:
     return done.stdout.strip() or "unknown"
 
 
-def _metric(recipe: Recipe, run: Path, data: Portraits, sface: Path | None, device: torch.device) -> Tensor | None:
+def _metric(recipe: Recipe, run: Path, data: Portraits, sface: Path | None) -> Tensor | None:
     """The identity metric of the recipe, measured once and kept in the run folder."""
     if not recipe.losses.identity:
         return None
@@ -218,8 +227,8 @@ def _metric(recipe: Recipe, run: Path, data: Portraits, sface: Path | None, devi
         if sface is None:
             raise ValueError("the recipe has an identity loss: give the recogniser's weights with --sface FILE")
         x_BCHW = to_signal(data.sample(recipe.model["size"], recipe.losses.identity_faces, recipe.seed))
-        torch.save(identity_metric(SFace(sface), x_BCHW, recipe.losses.identity_rank, recipe.seed), path)
-    metric: Tensor = torch.load(path, map_location=device, weights_only=True)
+        _write(path, identity_metric(SFace(sface), x_BCHW, recipe.losses.identity_rank, recipe.seed))
+    metric: Tensor = torch.load(path, weights_only=True)
     return metric
 
 
@@ -235,15 +244,15 @@ def _average(average: Model, model: Model, decay: float) -> None:
 
 def _glance(average: Model, validation: Portraits, size: int, run: Path, step: int) -> str:
     """PSNR on validation portraits through the averaged weights, and a sheet of originals over reconstructions."""
-    pixels = validation.sample(size, 256, seed=0)
-    if isinstance(average, VAE):
+    pixels = validation.sample(size, 256, seed=0).to(next(average.parameters()).device)
+    if isinstance(average, VAE):  # its means as they are: bits are divided at the end only
         with torch.inference_mode():
             out = to_pixels(average.decoder(average.encoder(to_signal(pixels)))).float()
     else:
         out = average.decode(average.encode(pixels)).float()
     mse = (pixels.float() - out).square().mean((1, 2, 3))
-    rows = torch.cat([pixels[:10], out[:10].round().to(torch.uint8)]).permute(0, 2, 3, 1).numpy()
-    sheet = rows.reshape(2, 10, size, size, 3).swapaxes(1, 2).reshape(2 * size, 10 * size, 3)
+    rows = torch.stack([pixels[:10], out[:10].to(torch.uint8)]).permute(0, 3, 1, 4, 2)  # pair H portrait W C
+    sheet = rows.reshape(2 * size, -1, 3).numpy(force=True)
     Image.fromarray(sheet).save(run / "sample.png")
     return f"step {step}: validation PSNR {(10 * torch.log10(255**2 / mse)).mean():.2f} dB, {run / 'sample.png'}"
 

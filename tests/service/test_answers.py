@@ -147,7 +147,6 @@ def test_models(api: httpx.Client, tiny_store: Path) -> None:
         ("/models/tiny-vae/latest", "invalid-parameter", 422),
         ("/models/tiny-vae/1/weights", "not-found", 404),
         ("/nothing", "not-found", 404),
-        ("/", "not-found", 404),
     ],
 )
 def test_addresses_of_nothing(api: httpx.Client, address: str, kind: str, status: int) -> None:
@@ -220,3 +219,12 @@ def test_a_sheet_of_models_alone(api: httpx.Client, models: str) -> None:
 )
 def test_wrong_comparisons(api: httpx.Client, query: dict[str, Any], kind: str, status: int) -> None:
     problem(compare(api, **query), kind, status)
+
+
+def test_a_browser_finds_the_page_of_the_api_which_loads_nothing_from_elsewhere(api: httpx.Client) -> None:
+    page = api.get("/", follow_redirects=True)
+    assert page.url.path == "/docs"
+    links = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert links
+    for link in links:
+        assert api.get(link).status_code == 200
