@@ -4,6 +4,7 @@ import logging
 import signal
 import sys
 
+import cv2
 import uvicorn
 from pydantic import ValidationError
 
@@ -15,6 +16,8 @@ def main() -> int:
     try:
         settings = Settings()
         logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+        # OpenCV warns at every start that its new engine chooses the target itself.
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
         app = create_app(settings)
     except ValidationError as error:
         for problem in error.errors():

@@ -42,9 +42,9 @@ def ms_ssim(a: Pixels, b: Pixels) -> float:
     x, y = _luma(a), _luma(b)
     product = 1.0
     for scale, weight in enumerate(weights):
-        luminance, contrast = _ssim(x, y)
-        product *= max(contrast * (luminance if scale == scales - 1 else 1.0), 0.0) ** weight
-        x, y = (np.asarray(cv2.resize(p, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), float) for p in (x, y))
+        similarity, contrast = _ssim(x, y)
+        product *= max(similarity if scale == scales - 1 else contrast, 0.0) ** weight
+        x, y = _halve(x), _halve(y)
     return float(product)
 
 
@@ -57,6 +57,8 @@ def _halve(x: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _ssim(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[float, float]:
+    """Means of structural similarity, and of its factor without luminance."""
+
     def blur(p: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.asarray(cv2.GaussianBlur(p, (11, 11), 1.5, borderType=cv2.BORDER_REFLECT))
 
@@ -65,7 +67,7 @@ def _ssim(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[float, float]
     vx, vy, cov = blur(x * x) - mx * mx, blur(y * y) - my * my, blur(x * y) - mx * my
     luminance = (2 * mx * my + c1) / (mx * mx + my * my + c1)
     contrast = (2 * cov + c2) / (vx + vy + c2)
-    return float(luminance.mean()), float(contrast.mean())
+    return float((luminance * contrast).mean()), float(contrast.mean())
 
 
 def installed_judge() -> Path | None:
