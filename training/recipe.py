@@ -2,9 +2,12 @@
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from app.nn import build
 
 Positive = Annotated[float, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
@@ -49,10 +52,13 @@ class Recipe(_Section):
     losses: Losses = Losses()
     optimise: Optimise
 
-    @property
-    def kind(self) -> Literal["vae", "vqvae"]:
-        kind: Literal["vae", "vqvae"] = self.model["kind"]
-        return kind
+    @model_validator(mode="after")
+    def _builds(self) -> Self:
+        with torch.device("meta"):
+            build(self.model)
+        if self.model["kind"] == "vae" and not self.losses.kl:
+            raise ValueError("losses.kl is 0; a VAE needs a weight above 0, which divides its bits")
+        return self
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -62,5 +68,10 @@ def read_recipe(path: Path) -> Recipe:
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"{path} is not TOML: {error}") from error
     except ValidationError as error:
-        lines = [f"{path}: {'.'.join(map(str, e['loc']))}: {e['msg']} (got {e['input']!r})" for e in error.errors()]
+        lines = [
+            f"{path}: {'.'.join(map(str, e['loc']))}: {e['msg']} (got {e['input']!r})"
+            if e["loc"]
+            else f"{path}: {e['msg']}"
+            for e in error.errors()
+        ]
         raise ValueError("\n".join(lines)) from error
