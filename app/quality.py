@@ -87,16 +87,16 @@ class IdentityJudge:
             self._net = cv2.dnn.readNetFromONNX(str(weights))
             # A network holds its input and its activations: one thread at a time.
             self._lock = Lock()
-            self._embed(np.zeros((CROP, CROP, 3), np.uint8))
+            self.embed(np.zeros((CROP, CROP, 3), np.uint8))
         except cv2.error as error:
             raise ValueError(f"CAMEO_JUDGE={weights} is not an SFace network that OpenCV reads") from error
 
     def similarity(self, a: Pixels, b: Pixels) -> float:
         """Cosine in [-1, 1]; 1 for the same picture, around 0 for different people. Any portrait sizes."""
-        x, y = self._embed(a), self._embed(b)
-        return float(x @ y / np.sqrt((x @ x) * (y @ y)))
+        return float(self.embed(a) @ self.embed(b))
 
-    def _embed(self, portrait: Pixels) -> NDArray[np.float32]:
+    def embed(self, portrait: Pixels) -> NDArray[np.float32]:
+        """A vector of 128 numbers and length 1."""
         side = portrait.shape[0]
         eyes = ARCFACE[:2]
         scale = EYE_DISTANCE * side / np.linalg.norm(eyes[1] - eyes[0])
@@ -108,4 +108,5 @@ class IdentityJudge:
         with self._lock:
             # By name: the packaged file lists its unused quantised weights as inputs, too.
             self._net.setInput(crop.astype(np.float32).transpose(2, 0, 1)[None], "data")
-            return np.array(self._net.forward()[0])
+            embedding = self._net.forward()[0]
+        return np.asarray(embedding / np.linalg.norm(embedding), np.float32)

