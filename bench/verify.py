@@ -15,7 +15,6 @@ for ids.
 
 import argparse
 import csv
-import io
 import json
 from collections.abc import Callable, Iterator
 from importlib import import_module
@@ -26,11 +25,10 @@ from typing import Any, NamedTuple, Protocol
 import httpx
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from tqdm import tqdm
 
 from app.classical import codec_bytes
-from app.images import decode
+from app.images import decode, encode
 from app.portrait import asis
 from app.quality import SIDE, IdentityJudge, enlarge, installed_judge
 
@@ -101,14 +99,14 @@ def through_service(client: httpx.Client, model: str) -> Coder:
     """A portrait to the bytes of its payload and the face that comes back."""
 
     def code(portrait: Pixels) -> tuple[int, Pixels]:
-        png = io.BytesIO()
-        Image.fromarray(portrait).save(png, "PNG", compress_level=1)
         headers = {"Content-Type": "image/png", "Accept": "application/vnd.cameo"}
         params = {"model": model, "frame": "asis"}
-        sent = client.post("/compress", params=params, content=png.getvalue(), headers=headers).raise_for_status()
+        sent = client.post(
+            "/compress", params=params, content=encode(portrait, "image/png"), headers=headers
+        ).raise_for_status()
         headers = {"Content-Type": "application/vnd.cameo", "Accept": "image/png"}
         back = client.post("/reconstruct", content=sent.content, headers=headers).raise_for_status()
-        return len(sent.content), enlarge(np.asarray(Image.open(io.BytesIO(back.content)).convert("RGB")))
+        return len(sent.content), enlarge(decode(back.content, SIDE * SIDE))
 
     return code
 
@@ -202,7 +200,7 @@ def measure(
 
 
 def read(path: Path) -> Pixels:
-    return np.asarray(Image.open(path).convert("RGB"))
+    return decode(path.read_bytes(), SIDE * SIDE)
 
 
 def main() -> None:

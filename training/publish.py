@@ -30,7 +30,8 @@ def publish_run(
 
     Weights are stored in half precision, and measured as stored. ValueError for a run that is not finished.
     """
-    recipe = Recipe.model_validate(json.loads((run / "recipe.json").read_text())["recipe"])
+    claim = json.loads((run / "recipe.json").read_text())
+    recipe = Recipe.model_validate(claim["recipe"])
     saved = torch.load(run / "checkpoint.pt", map_location="cpu", weights_only=True)
     state = saved["state"]
     if "finished" not in state:
@@ -52,7 +53,7 @@ def publish_run(
         ),
         rates=(codec.OVERHEAD + body_bytes(model.levels),),
         training=Training(
-            recipe=recipe.model_dump(), commit=json.loads((run / "recipe.json").read_text())["commit"],
+            recipe=recipe.model_dump(), commit=claim["commit"],
             seed=recipe.seed, data=_licensed(state["data"], data_licences), steps=state["step"],
             images_seen=state["step"] * recipe.optimise.batch, seconds=round(state["seconds"]),
             machine=state["machine"], torch=str(torch.__version__),

@@ -1,5 +1,6 @@
 """Models and classical codecs on the same portrait, side by side."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,6 +45,7 @@ def compare(
 ) -> Comparison:
     """``framed`` holds a portrait of SIDE pixels. Each codec is taken at the best quality within a model's bytes."""
     original = framed.portrait
+    likeness = judge.likeness(original) if judge else None
     groups: list[list[Row]] = []
     for coder in coders:
         name, version = coder.manifest.name, coder.manifest.version
@@ -52,11 +54,11 @@ def compare(
             pixels = enlarge(coder.reconstruct(tokens))
         with timings.stage("encode"):
             size = len(coder.pack(tokens))
-            group = [_row("model", name, version, None, coder.size, None, size, original, pixels, judge)]
+            group = [_row("model", name, version, None, coder.size, None, size, original, pixels, likeness)]
             for codec in codecs:
                 r = at_nearest_rate(original, codec, size)
                 group.append(
-                    _row("codec", codec, None, r.quality, r.size_px, name, len(r.data), original, r.pixels, judge)
+                    _row("codec", codec, None, r.quality, r.size_px, name, len(r.data), original, r.pixels, likeness)
                 )
         groups.append(group)
     return Comparison(framed, groups)
@@ -64,9 +66,9 @@ def compare(
 
 def _row(
     kind: str, name: str, version: int | None, quality: int | None, side: int, beside: str | None, size: int,
-    original: Pixels, pixels: Pixels, judge: IdentityJudge | None,
+    original: Pixels, pixels: Pixels, likeness: Callable[[Pixels], float] | None,
 ) -> Row:  # fmt: skip
-    identity = judge.similarity(original, pixels) if judge else None
+    identity = likeness(pixels) if likeness else None
     return Row(
         kind, name, version, quality, side, beside, size, pixels, psnr(original, pixels), ms_ssim(original, pixels),
         identity,
