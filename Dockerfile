@@ -51,6 +51,8 @@ FROM runtime AS train
 COPY --from=build-train /opt/cameo /opt/cameo
 COPY app app
 COPY training training
+# matplotlib keeps a list of fonts; whoever the user is, it may write here.
+ENV MPLCONFIGDIR=/tmp/matplotlib
 ENTRYPOINT ["python", "-m", "training"]
 CMD ["--help"]
 

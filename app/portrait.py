@@ -48,7 +48,7 @@ class Framed:
     """A portrait, and where in the photo it comes from. Coordinates are the photo's, in px from its top left."""
 
     portrait: NDArray[np.uint8]
-    """Shape (W, W, 3), RGB."""
+    """Shape (W, W, 3), RGB; wider by the margin on every side, where one was asked for."""
     method: Literal["auto", "asis"]
     box: tuple[float, float, float, float]
     """x, y, width, height of the face, or of the square that was cut out as it is."""
@@ -91,8 +91,11 @@ class Framer:
         except (OSError, cv2.error) as error:
             raise ValueError(f"The face detector {path} (CAMEO_DETECTOR) is not a readable YuNet model.") from error
 
-    def auto(self, image_HWC: NDArray[np.uint8], size: int) -> Framed:
+    def auto(self, image_HWC: NDArray[np.uint8], size: int, margin: int = 0) -> Framed:
         """The canonical portrait, ``size`` px, of the most prominent face: large and near the middle.
+
+        ``margin`` px more of the photo are shown on every side; the portrait within them stays the same, but for a
+        level of 255 here and there where the warp rounds the other way.
 
         Among several faces it takes the one with the greatest area * (1 - d), d being the distance of its centre
         from the picture's, 1 in the corners. Beyond the photo's edge the outermost pixels repeat: unlike a mirror
@@ -118,9 +121,9 @@ class Framer:
         landmarks = face.landmarks
         for _ in range(_LOOKS):
             landmarks = self._look_again(image_HWC, landmarks)
-        matrix = _similarity(landmarks, TEMPLATE * size)
+        matrix = _similarity(landmarks, TEMPLATE * size + margin)
         roll = -np.degrees(np.arctan2(matrix[1, 0], matrix[0, 0]))
-        portrait = _warp(image_HWC, matrix, size)
+        portrait = _warp(image_HWC, matrix, size + 2 * margin)
         return Framed(portrait, "auto", face.box, landmarks, float(roll), face.score, len(faces))
 
     def _load(self) -> cv2.FaceDetectorYN:

@@ -1,4 +1,4 @@
-"""A model store with two small models of random weights, for tests that need a store but no face."""
+"""A model store with three small models of random weights, for tests that need a store but no face."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,7 +10,6 @@ from app.codec import OVERHEAD
 from app.codec.fixed import body_bits, body_bytes
 from app.nn import Model, build
 from app.nn.vae import VAE
-from app.nn.vqvae import VQVAE
 from app.store.manifest import Draft, Tokens, Training
 from app.store.publish import next_version, publish
 from app.store.reader import StoredVersion
@@ -24,6 +23,7 @@ CONFIGS = {
         "kind": "vqvae", "size": 128, "patch": 16, "bands": 8, "latents": [48, 16], "tokens": 32, "codes": 16,
         "code_dim": 2, "width": 8, "depth": 1, "refine": 4,
     },
+    "tiny-grid": {"kind": "vqvae-grid", "size": 64, "width": 8, "depth": 1, "codes": 16, "code_dim": 2},
 }  # fmt: skip
 
 
@@ -36,10 +36,11 @@ def tiny_model(name: str, seed: int = 0) -> Model:
     noise = torch.rand(512, 3, model.config.size, model.config.size) * 2 - 1
     with torch.no_grad():
         latents = model.encoder(noise)
-        if isinstance(model, VQVAE):
-            model.quantiser.start(latents, batch=64)
         if isinstance(model, VAE):
             model.quantiser.calibrate(latents, torch.full((latents.shape[1],), 0.1), model.config.bits)
+        else:  # any latents are codes
+            codes = model.quantiser.by_codebook(latents)[:, : model.config.codes]
+            model.quantiser.codebook_TKD.copy_(codes)
     return model
 
 

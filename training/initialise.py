@@ -5,30 +5,60 @@ the Karhunen-Loeve transform in the metric of the training loss, M = I + w A^T A
 metric. Directions that the recogniser sees get more of the bits than pixels alone would give them.
 """
 
+import hashlib
+import json
 import logging
+from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from app.nn import Model
 from app.nn.blocks import Decoder, Encoder, patches, to_signal
+from app.nn.grid import GridVQVAE
 from app.nn.vae import VAE
 from app.nn.vqvae import VQVAE
+from training.checkpoint import read, write
+from training.codebook import Codebook
 from training.data import Portraits
+from training.identity import SFace, identity_metric
+from training.losses import needed
 from training.recipe import Recipe
 
 log = logging.getLogger("cameo.training")
 
 PART = 500  # portraits handled at once
+FITTED = 20_000  # portraits that the transform is fitted to
 STARTERS = 4096  # portraits that k-means sees
 
 
 @torch.no_grad()
-def initialise(model: Model, recipe: Recipe, data: Portraits, metric_RP: Tensor | None) -> None:
-    """Fit the frozen transform of a new model, and start its quantiser."""
+def initialise(
+    model: Model, codebook: Codebook | None, recipe: Recipe, data: Portraits, metric_RP: Tensor | None
+) -> None:
+    """Fit the frozen transform of a new model, if it has one, and start its codes."""
+    if not isinstance(model, GridVQVAE):
+        fit_transform(model, recipe, data, metric_RP)
+    if codebook:
+        log.info("starting %d codebooks", len(codebook.count_TK))
+        codebook.start(latents(model, data, recipe.seed))
+
+
+@torch.no_grad()
+def latents(model: Model, data: Portraits, seed: int) -> Tensor:
+    """What the encoder makes of training portraits, z_ML."""
+    device = next(model.parameters()).device
+    pixels = data.sample(model.config.size, STARTERS, seed)
+    return torch.cat([model.encoder(to_signal(part.to(device))).float().cpu() for part in pixels.split(PART)])
+
+
+def fit_transform(model: VAE | VQVAE, recipe: Recipe, data: Portraits, metric_RP: Tensor | None) -> None:
+    """The linear codec, on as many portraits as are enough for it."""
     c = model.config
-    mean_NP, to_bands_KP = _bands(data, c.size, c.patch, c.bands)
-    y_MNK = torch.cat([(x_MNP - mean_NP) @ to_bands_KP.T for x_MNP in _patches(data, c.size, c.patch)])
+    pixels = data.sample(c.size, FITTED, recipe.seed)
+    mean_NP, to_bands_KP = _bands(pixels, c.patch, c.bands)
+    y_MNK = torch.cat([(x_MNP - mean_NP) @ to_bands_KP.T for x_MNP in _patches(pixels, c.patch)])
     seen_RNK = None
     if metric_RP is not None:
         picture_RCHW = metric_RP.view(-1, 3, c.size, c.size)
@@ -60,11 +90,6 @@ def initialise(model: Model, recipe: Recipe, data: Portraits, metric_RP: Tensor 
         order_L = _balanced(variance_L, model.config.tokens, model.config.code_dim)
     _install(model.encoder, model.decoder, to_bands_KP, mean_NP, analyses, syntheses, scale_L, order_L)
 
-    if isinstance(model, VQVAE):
-        log.info("k-means for %d codebooks", model.config.tokens)
-        parts = torch.split(data.sample(c.size, STARTERS, recipe.seed), PART)
-        model.quantiser.start(torch.cat([model.encoder(to_signal(part)) for part in parts]), recipe.optimise.batch)
-
 
 def karhunen_loeve(y_MY: Tensor, seen_RY: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """Principal components of y_MY, zero-mean, in the metric I + seen^T seen.
@@ -81,16 +106,15 @@ def karhunen_loeve(y_MY: Tensor, seen_RY: Tensor | None) -> tuple[Tensor, Tensor
     return component_YL.T @ root, inverse @ component_YL, variance_L
 
 
-def _patches(data: Portraits, size: int, patch: int) -> list[Tensor]:
-    return [patches(to_signal(x), patch) for x in torch.split(data.centres(size), PART)]
+def _patches(pixels_MCHW: Tensor, patch: int) -> Iterator[Tensor]:
+    return (patches(to_signal(part), patch) for part in pixels_MCHW.split(PART))
 
 
-def _bands(data: Portraits, size: int, patch: int, bands: int) -> tuple[Tensor, Tensor]:
+def _bands(pixels_MCHW: Tensor, patch: int, bands: int) -> tuple[Tensor, Tensor]:
     """The mean portrait by patches, mean_NP, and the principal components of patches, to_bands_KP."""
-    parts = _patches(data, size, patch)
-    mean_NP = torch.stack([part.sum(0) for part in parts]).sum(0) / len(data)
+    mean_NP = torch.stack([part.sum(0) for part in _patches(pixels_MCHW, patch)]).sum(0) / len(pixels_MCHW)
     covariance_PP = torch.zeros(mean_NP.shape[1], mean_NP.shape[1])
-    for part in parts:
+    for part in _patches(pixels_MCHW, patch):
         centred = (part - mean_NP).flatten(0, 1)
         covariance_PP += centred.T @ centred
     return mean_NP, torch.linalg.eigh(covariance_PP).eigenvectors.flip(1)[:, :bands].T.contiguous()
@@ -146,3 +170,19 @@ def _advise(recipe: Recipe, spectra: list[Tensor]) -> None:
         spent = (0.5 * (variance / water).log2()).clamp(min=0).sum()
         low, high = (low, water) if spent < bits else (water, high)
     log.info("%d bits reach %d latents; kl = %.3g spends them", bits, int((variance > water).sum()), 2 * water)
+
+
+def metric(recipe: Recipe, run: Path, data: Portraits, sface: Path | None) -> Tensor | None:
+    """The identity metric of the recipe, measured once and kept beside the runs, for others on the same data."""
+    losses, size = recipe.losses, recipe.model["size"]
+    if not losses.identity:
+        return None
+    weights = needed(sface, "identity", "--sface")
+    key = [[d["sha256"] for d in data.sources], size, losses.identity_faces, losses.identity_rank, recipe.seed]
+    digest = hashlib.sha256(json.dumps(key).encode() + weights.read_bytes()).hexdigest()
+    path = run.parent / f"identity-metric-{digest[:12]}.pt"
+    if not path.exists():
+        x_BCHW = to_signal(data.sample(size, losses.identity_faces, recipe.seed))
+        write(path, {"metric_RP": identity_metric(SFace(weights), x_BCHW, losses.identity_rank, recipe.seed)})
+    metric_RP: Tensor = read(path, torch.device("cpu"))["metric_RP"]
+    return metric_RP

@@ -1,21 +1,74 @@
 """The terms of the training loss, each with a name."""
 
+from pathlib import Path
+
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from app.nn.vae import VAEOutput
 from app.nn.vqvae import VQVAEOutput
-from training.recipe import Losses
+from training.identity import SFace
+from training.perceptual import Perceptual
+from training.recipe import Losses, Recipe
 
 
-def terms(out: VAEOutput | VQVAEOutput, x_BCHW: Tensor, weights: Losses, metric_RP: Tensor | None) -> dict[str, Tensor]:
-    """Weighted scalars by name, whose sum is the loss. Pictures are in [-1, 1]."""
-    named = {"mse": weights.mse * F.mse_loss(out.picture_BCHW, x_BCHW)}
-    if isinstance(out, VAEOutput):
-        named["kl"] = weights.kl * out.kl / x_BCHW[0].numel()
-    else:
-        named["commitment"] = weights.commitment * out.commitment / x_BCHW[0].numel()
-    if metric_RP is not None:
-        change_BR = (out.picture_BCHW - x_BCHW).flatten(1) @ metric_RP.T
-        named["identity"] = weights.identity * change_BR.square().sum(1).mean()
-    return named
+class Criterion(nn.Module):
+    """The recipe's loss, with the networks and the metric that it needs.
+
+    ``metric_RP`` is :func:`training.identity.identity_metric`'s. ValueError where a network's weights are missing.
+    """
+
+    metric_RP: Tensor | None
+
+    def __init__(self, recipe: Recipe, metric_RP: Tensor | None, sface: Path | None, vgg: Path | None) -> None:
+        super().__init__()
+        self.weights = w = recipe.losses
+        self.learns_codes = recipe.quantiser.update == "gradient"
+        self.register_buffer("metric_RP", metric_RP)
+        self.sface = SFace(needed(sface, "likeness", "--sface")) if w.likeness else None
+        self.perceptual = Perceptual(needed(vgg, "perceptual", "--vgg")) if w.perceptual else None
+
+    def forward(self, out: VAEOutput | VQVAEOutput, x_BCHW: Tensor, commitment: float, step: int) -> dict[str, Tensor]:
+        """Weighted scalars by name, whose sum is the loss. Pictures are in [-1, 1].
+
+        ``commitment`` is the cost for now, see :meth:`training.codebook.Codebook.commitment`.
+        """
+        w, picture_BCHW = self.weights, out.picture_BCHW.float()
+        named = {}
+        if w.mse:
+            named["mse"] = w.mse * F.mse_loss(picture_BCHW, x_BCHW)
+        if w.l1:
+            named["l1"] = w.l1 * F.l1_loss(picture_BCHW, x_BCHW)
+        numbers = x_BCHW[0].numel()
+        if isinstance(out, VAEOutput):
+            named["kl"] = kl_weight(w, step) * out.kl / numbers
+        else:
+            named["commitment"] = commitment * squared(out.z_BL - out.q_BL.detach()) / numbers
+            if self.learns_codes:
+                named["codebook"] = squared(out.z_BL.detach() - out.q_BL) / numbers
+        if self.metric_RP is not None:
+            named["identity"] = w.identity * squared((picture_BCHW - x_BCHW).flatten(1) @ self.metric_RP.T)
+        if self.sface is not None:
+            seen = slice(w.likeness_faces)
+            cosine_B = (self.sface(picture_BCHW[seen]) * self.sface(x_BCHW[seen]).detach()).sum(1)
+            named["likeness"] = w.likeness * (1 - cosine_B).mean()
+        if self.perceptual is not None:
+            seen = slice(w.perceptual_faces)
+            named["perceptual"] = w.perceptual * self.perceptual(picture_BCHW[seen], x_BCHW[seen])
+        return named
+
+
+def squared(error_BL: Tensor) -> Tensor:
+    """Squared length, mean over the batch."""
+    return error_BL.square().sum(1).mean()
+
+
+def kl_weight(weights: Losses, step: int) -> float:
+    """The weight of the KL term for now."""
+    return weights.kl * min(1.0, (step + 1) / max(1, weights.kl_warmup))
+
+
+def needed(weights: Path | None, loss: str, option: str) -> Path:
+    if weights is None:
+        raise ValueError(f"the recipe has losses.{loss}: give the network's weights with {option} FILE")
+    return weights

@@ -1,163 +1,189 @@
-"""From a finished run to a version in the store."""
+"""``python -m training publish``: from a finished run to a version in the store."""
 
-import json
+import argparse
+import logging
+import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save
 
 from app import codec
 from app.codec.fixed import body_bits, body_bytes
-from app.nn import Model, build
-from app.quality import SIDE, IdentityJudge, enlarge, installed_judge, ms_ssim, psnr
+from app.errors import RefusedVersion, StoreError
 from app.store.manifest import Draft, Tokens, Training
 from app.store.publish import next_version, publish
-from app.store.reader import StoredVersion
-from training.data import Portraits
-from training.recipe import Recipe
+from app.store.reader import StoredVersion, read_version, scan
+from training.bootstrap import summary
+from training.evaluate import Row, Setting, add_judging
+from training.measure import Measured
+from training.trained import Run, Trained, from_run, from_store, load, read_run
 
-BATCH = 50
+log = logging.getLogger("cameo.training")
+
 NEWLINE = "\n"
 
 
-def publish_run(
-    run: Path, store: Path, validation: Portraits, licence: str, data_licences: dict[str, str]
-) -> StoredVersion:
-    """Measure a run's averaged weights on validation portraits and publish them as the next version.
+def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    c = commands.add_parser(
+        "publish",
+        help="put the model of a finished run into the store as a new version",
+        description="Measure the averaged weights of a finished run, as 'evaluate' does, and write the next version of "
+        "its name. A version that is worse than the one it replaces, on the same portraits, is refused: one that keeps "
+        "less of the identity (of PSNR, where no recogniser is installed) beyond chance, or that takes more bytes and "
+        "keeps no more of it.",
+        epilog="Example: python -m training publish runs/vqvae-64 --validation data/faces --licence 'research only' "
+        "--lpips weights/lpips_alex.npz",
+    )
+    c.add_argument("run", type=Path, help="run folder")
+    c.add_argument(
+        "--validation", type=Path, nargs="+", required=True,
+        help="prepared data sets, whose split val is measured on: people not trained on",
+    )  # fmt: skip
+    c.add_argument("--store", type=Path, default=Path("model_store"), help="model store; default: model_store")
+    c.add_argument("--licence", required=True, help="the terms that the training data puts on the weights")
+    add_judging(c)
+    c.add_argument("--even-if-worse", action="store_true", help="publish whatever the comparison says")
+    c.set_defaults(act=_publish)
 
-    Weights are stored in half precision, and measured as stored. ValueError for a run that is not finished.
+
+def _publish(options: argparse.Namespace) -> int:
+    run = finished(options.run)
+    setting = Setting.of(
+        options.validation, "val", judge=options.judge, lpips=options.lpips, faces=options.faces, pairs=options.pairs
+    )
+    stored = publish_run(run, options.store, setting, options.licence, even_if_worse=options.even_if_worse)
+    print(f"published {stored.folder}, tag {stored.tag.hex()}")
+    print((stored.folder / "card.md").read_text())
+    return 0
+
+
+def finished(folder: Path) -> Run:
+    """A run that has reached its last step; ValueError for another."""
+    run = read_run(folder)
+    if "finished" not in run.state:
+        raise ValueError(f"{folder} stands at step {run.state['step']}: let it finish first")
+    return run
+
+
+def publish_run(run: Run, store: Path, setting: Setting, licence: str, *, even_if_worse: bool = False) -> StoredVersion:
+    """Measure the weights of a finished run, as they will be stored, and publish them as the next version.
+
+    ValueError for a model that is worse than the version it would replace; StoreError when the store cannot be
+    written. Either way the store stays as it was.
     """
-    claim = json.loads((run / "recipe.json").read_text())
-    recipe = Recipe.model_validate(claim["recipe"])
-    saved = torch.load(run / "checkpoint.pt", map_location="cpu", weights_only=True)
-    state = saved["state"]
-    if "finished" not in state:
-        raise ValueError(f"{run} stands at step {state['step']} of {recipe.optimise.steps}: let it finish first")
-    names = build(recipe.model).state_dict().keys()
-    weights = {name: _half(saved["average"][name]) for name in names}
-    model = load(recipe.model, weights)
-    quality = measure(model, validation)
-    quality["data"] = _licensed(validation.sources, data_licences)
+    if not store.is_dir():
+        raise StoreError(f"The model store {store} does not exist; make the folder first.", root=str(store))
+    trained = from_run(run)
+    with tempfile.TemporaryDirectory(prefix="cameo-") as folder:
+        row, measured = setting.measure(trained, Path(folder) / "new")
+        previous = highest(store, trained.name)
+        if previous and not even_if_worse:
+            _, before = setting.measure(previous, Path(folder) / "old")
+            if reason := worse(measured, before, setting.faces.person_N):
+                raise ValueError(
+                    f"{run.folder} is worse than {previous.label}, which it would replace: {reason}, on the same "
+                    f"{len(setting.faces)} portraits; --even-if-worse publishes it"
+                )
+    model, recipe, state = trained.model, run.recipe, run.state
     draft = Draft(
-        name=recipe.name,
-        version=next_version(store, recipe.name),
+        name=trained.name,
+        version=next_version(store, trained.name),
         created=datetime.now(UTC),
-        description=recipe.description,
-        model=recipe.model,
-        portrait=recipe.model["size"],
+        description=recipe["description"],
+        model=recipe["model"],
+        portrait=model.config.size,
         tokens=Tokens(
-            shape=model.levels.shape, codebook_size=recipe.model.get("codes"), bits=body_bits(model.levels)
+            shape=model.levels.shape, codebook_size=recipe["model"].get("codes"), bits=body_bits(model.levels)
         ),
         rates=(codec.OVERHEAD + body_bytes(model.levels),),
         training=Training(
-            recipe=recipe.model_dump(), commit=claim["commit"],
-            seed=recipe.seed, data=_licensed(state["data"], data_licences), steps=state["step"],
-            images_seen=state["step"] * recipe.optimise.batch, seconds=round(state["seconds"]),
+            recipe=recipe | ({"from": run.start} if run.start else {}), commit=run.commit, seed=recipe["seed"],
+            data=state["data"], steps=state["step"],
+            images_seen=state["step"] * recipe["optimise"]["batch"], seconds=round(state["seconds"]),
             machine=state["machine"], torch=str(torch.__version__),
             started=state["started"], finished=state["finished"],
         ),
-        quality=quality,
+        quality=quality(row, setting),
         licence=licence,
     )  # fmt: skip
+    try:
+        return publish(
+            store, draft, weights=save(run.weights), dtype="float16", card=card(draft),
+            check=lambda stored: round_trip(stored, trained, setting),
+        )  # fmt: skip
+    except OSError as error:
+        raise StoreError(
+            f"Version {draft.version} of {draft.name} cannot be written into {store}: {error.strerror or error}. "
+            "The store is as it was.",
+            root=str(store),
+        ) from error
 
-    def check(stored: StoredVersion) -> None:
-        reloaded = load(recipe.model, load_file(stored.weights))
-        pixels = validation.centres(stored.manifest.portrait, slice(0, 4))
-        tokens = reloaded.encode(pixels)
-        for row in tokens.numpy():
-            payload = codec.encode(row, reloaded.levels, stored.tag)
-            back = codec.decode_body(codec.unwrap(payload), reloaded.levels)
-            if not np.array_equal(back, row):
-                raise ValueError("a payload did not give its tokens back")
-        if not torch.equal(reloaded.decode(tokens), model.decode(model.encode(pixels))):
-            raise ValueError("the model reads differently from the store than from the run")
 
-    return publish(
-        store, draft, weights=lambda path: save_file(weights, path), dtype="float16", card=card(draft), check=check
+def highest(store: Path, name: str) -> Trained | None:
+    """The highest version of a name that can be used; the log names those above it that cannot."""
+    for folder in reversed([folder for folder in scan(store) if folder.parent.name == name]):
+        try:
+            return from_store(read_version(folder))
+        except (RefusedVersion, ValueError) as error:
+            log.warning("not compared with %s/%s: %s", name, folder.name, error)
+    return None
+
+
+def worse(new: Measured, old: Measured, person_N: NDArray[np.int64]) -> str | None:
+    """Why a model should not take the place of another, measured on the same portraits; None when it may.
+
+    It may not be worse beyond chance, nor take more bytes and not be better beyond chance. Pairing the portraits
+    takes away what they differ in.
+    """
+    name, title = ("identity", "identity (SFace)") if "identity" in new.value_N else ("psnr", "PSNR")
+    change = summary(new.value_N[name] - old.value_N[name], person_N)
+    means = [float(measured.value_N[name].mean()) for measured in (old, new)]
+    said = (
+        f"{title} {means[1]:.4f} instead of {means[0]:.4f} "
+        f"(change {change['mean']:+.4f}, 95% interval {change['low']:+.4f} to {change['high']:+.4f})"
     )
+    if change["high"] < 0:
+        return said
+    sizes = [float(measured.value_N["bytes"].mean()) for measured in (old, new)]
+    if sizes[1] > sizes[0] and change["low"] <= 0:
+        return f"{sizes[1]:,.1f} bytes instead of {sizes[0]:,.1f}, and no better for it: {said}"
+    return None
 
 
-def load(config: dict[str, Any], weights: dict[str, torch.Tensor]) -> Model:
-    """A model in evaluation mode with the given weights, in float32."""
-    model = build(config)
-    model.load_state_dict(weights)
-    return model.eval().requires_grad_(False)
-
-
-def _licensed(sources: list[dict[str, Any]], licences: dict[str, str]) -> list[dict[str, Any]]:
-    """Data sets with the terms that the publisher knows, by the name of the folder."""
-    return [source | {"licence": licences.get(source["name"], source["licence"])} for source in sources]
-
-
-def _half(tensor: torch.Tensor) -> torch.Tensor:
-    return (tensor.half() if tensor.is_floating_point() else tensor).contiguous()
-
-
-def measure(model: Model, validation: Portraits) -> dict[str, Any]:
-    """PSNR, MS-SSIM, identity and codebook usage, through tokens, at the model's own portrait size.
-
-    Identity and MS-SSIM are of 128-pixel pictures; a smaller reconstruction is scaled up first.
-    """
-    judge = IdentityJudge(path) if (path := installed_judge()) else None
-    size = model.config.size
-    figures: dict[str, list[float]] = {"psnr": [], "ms_ssim": [], "identity": []}
-    used: list[np.ndarray[Any, Any]] = []
-    for start in range(0, len(validation), BATCH):
-        part = slice(start, start + BATCH)
-        tokens = model.encode(validation.centres(size, part))
-        used.append(tokens.numpy())
-        pictures = model.decode(tokens).permute(0, 2, 3, 1).contiguous().numpy()
-        originals = validation.centres(SIDE, part).permute(0, 2, 3, 1).contiguous().numpy()
-        for original, picture in zip(originals, pictures, strict=True):
-            shown = enlarge(picture)
-            figures["psnr"].append(psnr(original, shown))
-            figures["ms_ssim"].append(ms_ssim(original, shown))
-            if judge:
-                figures["identity"].append(judge.similarity(original, shown))
-    quality: dict[str, Any] = {
-        "protocol": f"{len(validation)} portraits of people not trained on, through tokens, compared at {SIDE} pixels",
-        "bytes": codec.OVERHEAD + body_bytes(model.levels),
-    }
-    for name, values in figures.items():
-        if values:
-            quality[name] = {"mean": round(float(np.mean(values)), 4), "sd": round(float(np.std(values)), 4)}
-    if (codes := getattr(model.config, "codes", None)) is not None:
-        quality["perplexity"] = perplexity(np.concatenate(used), codes)
-    return quality
-
-
-def perplexity(idx_MT: np.ndarray[Any, Any], codes: int) -> dict[str, float]:
-    """Exponential of the entropy of code usage: of each codebook on its own, averaged, as a share of its codes.
-
-    M portraits show at most M codes of a codebook, so the figure is low by about (codes - 1) / 2M of a nat;
-    ``corrected`` adds that back (Miller 1955).
-    """
-    counts = np.stack([np.bincount(column, minlength=codes) for column in idx_MT.T])
-    share = counts / counts.sum(1, keepdims=True)
-    entropy = -(share * np.log(np.where(share > 0, share, 1))).sum(1)
-    bias = ((counts > 0).sum(1) - 1) / (2 * len(idx_MT))
+def quality(row: Row, setting: Setting) -> dict[str, Any]:
+    """What a manifest says of a measurement: the figures of an evaluation's row."""
+    who = {"label", "kind", "name", "version", "sha256", "portrait"}
     return {
-        "mean": round(float(np.exp(entropy).mean()), 2),
-        "share": round(float(np.exp(entropy).mean() / codes), 4),
-        "share_corrected": round(float(np.minimum(np.exp(entropy + bias), codes).mean() / codes), 4),
-        "codes_used": round(float((counts > 0).mean()), 4),
+        "protocol": setting.protocol,
+        **{name: figure for name, figure in row.items() if name not in who},
+        **({"pairs": setting.pairs.facts()} if setting.pairs else {}),
+        "data": setting.portraits.sources,
     }
+
+
+def round_trip(stored: StoredVersion, trained: Trained, setting: Setting) -> None:
+    """The last test before a version becomes visible: what the store gives back draws what was measured."""
+    reloaded = load(stored.manifest.model, load_file(stored.weights))
+    published = Trained(trained.label, *stored.key, stored.digest, reloaded, stored.tag, trained.device)
+    portraits = setting.faces.read(np.arange(min(4, len(setting.faces))))
+    drawn = published.show([coded.data for coded in published.code(portraits)])
+    measured = trained.show([coded.data for coded in trained.code(portraits)])
+    if not all(np.array_equal(a, b) for a, b in zip(drawn, measured, strict=True)):
+        raise ValueError("the model reads differently from the store than from the run")
 
 
 def card(draft: Draft) -> str:
     """The page for people: what the model is, what it learnt from and on whose terms, how good it is."""
     quality, training = draft.quality, draft.training
-    trained_on = [f"- {d.name}: {d.pictures:,} pictures; licence: {d.licence}" for d in training.data]
-    measured = [
-        f"- {name}: {figure['mean']} (standard deviation {figure['sd']})"
-        for name in ("psnr", "ms_ssim", "identity")
-        if isinstance(figure := quality.get(name), dict)
+    trained_on = [
+        f"- {d.name}: {d.pictures:,} pictures{f' of {d.people:,} people' if d.people else ''}; licence: {d.licence}"
+        for d in training.data
     ]
-    if isinstance(usage := quality.get("perplexity"), dict):
-        measured.append(f"- perplexity of a codebook: {usage['mean']}, {usage['share']:.0%} of its codes")
     return f"""# {draft.name}, version {draft.version}
 
 {draft.description}.
@@ -181,10 +207,26 @@ def card(draft: Draft) -> str:
 
 {quality["protocol"]}.
 
-{NEWLINE.join(measured)}
+{NEWLINE.join(measured_lines(quality))}
 
 ## Not for
 
 Deciding on its own who somebody is. The faces that it learnt from are mostly adult, frontal and well lit; expect
 worse on children, profiles and poor light.
 """
+
+
+def measured_lines(quality: dict[str, Any]) -> list[str]:
+    titles = {"psnr": "PSNR, dB", "ms_ssim": "MS-SSIM", "lpips": "LPIPS", "identity": "identity, SFace cosine"}
+    lines = [f"- {title}: {ranged(quality[name])}" for name, title in titles.items() if name in quality]
+    if use := quality.get("codebook"):
+        lines.append(f"- perplexity of a codebook: {use['mean']}, {use['share']:.0%} of its codes")
+    for name, figures in quality.get("verification", {}).items():
+        if name != "bytes":
+            lines.append(f"- verification by {name}, accuracy: {ranged(figures['accuracy'])}")
+            lines.append(f"- verification by {name}, true accepts at 1% false: {ranged(figures['true_accepts'])}")
+    return lines
+
+
+def ranged(figure: dict[str, float]) -> str:
+    return f"{figure['mean']:.4g} ({figure['low']:.4g} to {figure['high']:.4g})"

@@ -143,6 +143,14 @@ def patches(x_BCHW: Tensor, patch: int) -> Tensor:
     return F.pixel_unshuffle(x_BCHW, patch).flatten(2).transpose(1, 2)
 
 
+def check_patches(size: int, patch: int, bands: int, latents: Sequence[int]) -> None:
+    """ValueError for a portrait that does not fall into patches, or bands that do not fall into blocks."""
+    if size % patch:
+        raise ValueError(f"model.patch is {patch}; it must divide model.size, which is {size}")
+    if bands > 3 * patch**2 or bands % len(latents):
+        raise ValueError(f"model.bands is {bands}; at most {3 * patch**2}, in {len(latents)} equal blocks")
+
+
 def frozen(layer: nn.Linear) -> nn.Linear:
     return layer.requires_grad_(False)
 

@@ -6,107 +6,53 @@ Both have ``tokens(z_BL)`` and ``values(idx)``, which need nothing but the modul
 import torch
 from torch import Tensor, nn
 
-DECAY = 0.99  # of the codebooks' moving averages, a step
-REVIVE_BELOW = 0.05  # a code used less than this share of the mean usage is dead
-
 
 class VectorQuantiser(nn.Module):
-    """Product VQ: L latents are cut into T tokens of D latents, each token with its own codebook of K codes.
+    """VQ: L latents are cut into T tokens of D latents, and each becomes the nearest of K codes.
 
-    The codebooks follow an exponential moving average of the vectors assigned to them (van den Oord et al.
-    2017, appendix A.1) after a k-means start; dead codes are moved onto vectors of the batch (Jukebox,
-    Dhariwal et al. 2020).
+    Each token has a codebook of its own (product quantisation, Jegou et al. 2011), or all ``share`` one, as in the
+    VQ-VAE of van den Oord et al. 2017. How the codes are learnt is training's affair.
 
-    codebook_TKD: T codebooks of K codes of D numbers.
+    codebook_TKD: T codebooks, or a single one that is shared, of K codes of D numbers.
     """
 
-    codebook_TKD: Tensor
-    count_TK: Tensor
-    sum_TKD: Tensor
-
-    def __init__(self, tokens: int, codes: int, code_dim: int) -> None:
+    def __init__(self, tokens: int, codes: int, code_dim: int, *, shared: bool = False) -> None:
         super().__init__()
         self.shape = (tokens, code_dim)
-        self.register_buffer("codebook_TKD", torch.zeros(tokens, codes, code_dim))
-        # What only training needs is not published.
-        self.register_buffer("count_TK", torch.ones(tokens, codes), persistent=False)
-        self.register_buffer("sum_TKD", torch.zeros(tokens, codes, code_dim), persistent=False)
+        books = 1 if shared else tokens
+        self.codebook_TKD = nn.Parameter(torch.zeros(books, codes, code_dim), requires_grad=False)
 
     def tokens(self, z_BL: Tensor) -> Tensor:
-        """The nearest code of every codebook: z_BL -> idx_BT, int64 in [0, K)."""
-        return nearest(self._split(z_BL), self.codebook_TKD).T
+        """The nearest codes: z_BL -> idx_BT, int64 in [0, K)."""
+        idx_BT: Tensor = nearest(self.by_codebook(z_BL), self.codebook_TKD).T.reshape(-1, self.shape[0])
+        return idx_BT
 
     def values(self, idx_BT: Tensor) -> Tensor:
         """The codes themselves: idx_BT -> z_BL."""
-        token = torch.arange(self.shape[0], device=idx_BT.device)
-        return self.codebook_TKD[token, idx_BT].flatten(1)
+        book = torch.arange(self.codebook_TKD.shape[0], device=idx_BT.device)  # a single one is broadcast
+        return self.codebook_TKD[book, idx_BT].flatten(1)
+
+    def by_codebook(self, z_BL: Tensor) -> Tensor:
+        """The vectors that each codebook has to code: z_BL -> z_TMD, M = B, or M = B times T for a shared one."""
+        z_BTD: Tensor = z_BL.unflatten(1, self.shape)
+        return z_BTD.transpose(0, 1) if len(self.codebook_TKD) > 1 else z_BTD.reshape(1, -1, self.shape[1])
 
     def forward(self, z_BL: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Straight-through values z_BL, tokens idx_BT, and the commitment loss (summed over L, mean over B).
+        """Straight-through values z_BL, the codes q_BL that they equal, and tokens idx_BT.
 
-        In training mode the codebooks are updated, too.
+        Gradients of the first reach the latents, those of the second the codebook.
         """
+        z_BL = z_BL.float()  # in half precision neighbouring codes could not be told apart
         idx_BT = self.tokens(z_BL.detach())
-        if self.training:
-            self._update(self._split(z_BL.detach()), idx_BT.T)
         q_BL = self.values(idx_BT)
-        return z_BL + (q_BL - z_BL).detach(), idx_BT, (z_BL - q_BL).square().sum(1).mean()
-
-    def _split(self, z_BL: Tensor) -> Tensor:
-        z_TBD: Tensor = z_BL.unflatten(1, self.shape).transpose(0, 1)
-        return z_TBD
-
-    @torch.no_grad()
-    def _update(self, z_TBD: Tensor, idx_TB: Tensor) -> None:
-        used_TK, sum_TKD = tally(z_TBD, idx_TB, self.codebook_TKD.shape[1])
-        self.count_TK.lerp_(used_TK, 1 - DECAY)
-        self.sum_TKD.lerp_(sum_TKD, 1 - DECAY)
-        mean_count = z_TBD.shape[1] / self.codebook_TKD.shape[1]
-        t, k = (self.count_TK < REVIVE_BELOW * mean_count).nonzero(as_tuple=True)
-        if len(t):
-            # At the mean usage at once: a code that starts near zero would be found dead again.
-            self.sum_TKD[t, k] = z_TBD[t, torch.randint(z_TBD.shape[1], t.shape, device=t.device)] * mean_count
-            self.count_TK[t, k] = mean_count
-        torch.div(self.sum_TKD, self.count_TK[..., None], out=self.codebook_TKD)
-
-    @torch.no_grad()
-    def start(self, z_ML: Tensor, batch: int) -> None:
-        """Put the codes where k-means finds the latents z_ML; ``batch`` is that of the training to come.
-
-        ValueError when there are fewer latents than codes.
-        """
-        codes = self.codebook_TKD.shape[1]
-        if len(z_ML) < codes:
-            raise ValueError(f"{len(z_ML)} portraits cannot start {codes} codes; give at least {codes}")
-        self.codebook_TKD.copy_(self._split(z_ML)[:, torch.randperm(len(z_ML))[:codes]])
-        self.refit(z_ML, rounds=8)
-        self.count_TK.fill_(batch / codes)
-        self.sum_TKD.copy_(self.codebook_TKD * self.count_TK[..., None])
-
-    @torch.no_grad()
-    def refit(self, z_ML: Tensor, rounds: int) -> None:
-        """Rounds of k-means (Lloyd 1982) from where the codes are; a code that nothing is near moves to a latent."""
-        codes = self.codebook_TKD.shape[1]
-        for t, z_TMD in enumerate(self._split(z_ML).split(1)):  # a codebook at a time, which bounds the memory
-            code_TKD = self.codebook_TKD[t : t + 1]
-            for _ in range(rounds):
-                used_TK, sum_TKD = tally(z_TMD, nearest(z_TMD, code_TKD), codes)
-                spare_TKD = z_TMD[:, torch.randint(len(z_ML), (codes,))]
-                code_TKD = torch.where(used_TK[..., None] > 0, sum_TKD / used_TK[..., None].clamp(min=1), spare_TKD)
-            self.codebook_TKD[t] = code_TKD[0]
+        return z_BL + (q_BL - z_BL).detach(), q_BL, idx_BT
 
 
 def nearest(z_TMD: Tensor, codebook_TKD: Tensor) -> Tensor:
     """For each vector the index of the code at the least Euclidean distance: idx_TM."""
-    # |z - c|^2 without |z|^2, which all codes share.
-    return torch.baddbmm(codebook_TKD.square().sum(2)[:, None], z_TMD, codebook_TKD.mT, alpha=-2).argmin(2)
-
-
-def tally(z_TMD: Tensor, idx_TM: Tensor, codes: int) -> tuple[Tensor, Tensor]:
-    """How many vectors each code has, and their sum: used_TK, sum_TKD."""
-    used_TK = z_TMD.new_zeros(len(z_TMD), codes).scatter_add_(1, idx_TM, torch.ones_like(z_TMD[..., 0]))
-    sum_TKD = z_TMD.new_zeros(len(z_TMD), codes, z_TMD.shape[2])
-    return used_TK, sum_TKD.scatter_add_(1, idx_TM[..., None].expand_as(z_TMD), z_TMD)
+    # |z - c|^2 without |z|^2, which all codes share; never in half precision.
+    with torch.autocast(z_TMD.device.type, enabled=False):
+        return torch.baddbmm(codebook_TKD.square().sum(2)[:, None], z_TMD, codebook_TKD.mT, alpha=-2).argmin(2)
 
 
 # Uniform quantisers of a standard normal source at 0 to 8 bits: the step of least error and that error (Max 1960).

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from app.nn.blocks import Decoder, Encoder, to_pixels, to_signal
+from app.nn.blocks import Decoder, Encoder, check_patches, to_pixels, to_signal
 from app.nn.quantise import ScalarQuantiser
 
 
@@ -24,6 +24,9 @@ class VAEConfig:
     refine: int
     latents: tuple[int, ...]
     bits: int
+
+    def __post_init__(self) -> None:
+        check_patches(self.size, self.patch, self.bands, self.latents)
 
 
 class VAEOutput(NamedTuple):
@@ -58,10 +61,13 @@ class VAE(nn.Module):
         levels: NDArray[np.int64] = self.quantiser.levels_L.numpy(force=True)
         return levels
 
-    def forward(self, x_BCHW: Tensor) -> VAEOutput:
-        """For training: pictures in [-1, 1], one sample from the posterior of each, decoded."""
+    def forward(self, x_BCHW: Tensor, noise_BL: Tensor) -> VAEOutput:
+        """For training: pictures in [-1, 1], one sample from the posterior of each, decoded.
+
+        ``noise_BL`` is standard normal.
+        """
         mean_BL = self.encoder(x_BCHW)
-        z_BL = mean_BL + (0.5 * self.logvar_L).exp() * torch.randn_like(mean_BL)
+        z_BL = mean_BL + (0.5 * self.logvar_L).exp() * noise_BL
         return VAEOutput(self.decoder(z_BL), mean_BL, self.logvar_L)
 
     @torch.inference_mode()

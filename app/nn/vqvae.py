@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from app.nn.blocks import Decoder, Encoder, to_pixels, to_signal
+from app.nn.blocks import Decoder, Encoder, check_patches, to_pixels, to_signal
 from app.nn.quantise import VectorQuantiser
 
 
@@ -34,11 +34,19 @@ class VQVAEConfig:
     codes: int
     code_dim: int
 
+    def __post_init__(self) -> None:
+        check_patches(self.size, self.patch, self.bands, self.latents)
+        if sum(self.latents) != self.tokens * self.code_dim:
+            raise ValueError(f"model.latents sum to {sum(self.latents)}; that must be tokens x code_dim")
+
 
 class VQVAEOutput(NamedTuple):
+    """What training needs: the picture, its latents z_BL, and what they became: codes q_BL, tokens idx_BT."""
+
     picture_BCHW: Tensor
+    z_BL: Tensor
+    q_BL: Tensor
     idx_BT: Tensor
-    commitment: Tensor
 
 
 class VQVAE(nn.Module):
@@ -58,8 +66,9 @@ class VQVAE(nn.Module):
 
     def forward(self, x_BCHW: Tensor) -> VQVAEOutput:
         """For training: pictures in [-1, 1] through the whole model, with straight-through gradients."""
-        z_BL, idx_BT, commitment = self.quantiser(self.encoder(x_BCHW))
-        return VQVAEOutput(self.decoder(z_BL), idx_BT, commitment)
+        z_BL = self.encoder(x_BCHW)
+        through_BL, q_BL, idx_BT = self.quantiser(z_BL)
+        return VQVAEOutput(self.decoder(through_BL), z_BL, q_BL, idx_BT)
 
     @torch.inference_mode()
     def encode(self, pixels_BCHW: Tensor) -> Tensor:

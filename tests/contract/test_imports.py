@@ -19,7 +19,9 @@ FORBIDDEN = {
     "app/codec": {"app.api", "app.engine", "app.main", "torch"} | WEB | CORE - {"app.codec"},
     "app/store": {"app.api", "app.engine", "app.main", "torch"} | WEB | CORE - {"app.store"},
 }
-TRAINING_MAY_USE = {*CORE, "app.images", "app.portrait", "app.quality", "app.errors", "app.engine.device"}
+TRAINING_MAY_USE = {
+    *CORE, "app.classical", "app.images", "app.portrait", "app.quality", "app.errors", "app.engine.device"
+}  # fmt: skip
 
 
 def imports(path: Path) -> Iterator[str]:

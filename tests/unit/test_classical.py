@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from app.classical import CODECS, CodecResult, at_nearest_rate, codec_bytes
+from app.classical import CODECS, CodecResult, at_nearest_rate, codec_bytes, coded_size
 from app.portrait import asis
 from tests.faces import astronaut
 
@@ -82,3 +82,32 @@ def test_where_nothing_fits_the_smallest_file_is_returned(codec: str, portrait: 
 
 def test_avif_spends_hundreds_of_bytes_on_its_container_and_they_count() -> None:
     assert len(codec_bytes(np.zeros((1, 1, 3), np.uint8), "avif", 1)) > 250
+
+
+def test_the_bytes_that_only_a_container_needs_do_not_count() -> None:
+    tiny = {codec: codec_bytes(np.zeros((16, 16, 3), np.uint8), codec, 1) for codec in CODECS}
+    sizes = {codec: coded_size(data, codec) for codec, data in tiny.items()}
+    assert all(0 < sizes[codec] < 40 < len(data) for codec, data in tiny.items())
+
+
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("quality", [1, 30, 90])
+def test_coded_size_is_that_of_the_coded_part(codec: str, quality: int, portrait: NDArray[np.uint8]) -> None:
+    data = codec_bytes(portrait, codec, quality)
+    if codec == "webp":
+        expected = len(data.partition(b"\x9d\x01\x2a")[2]) - 4
+        assert coded_size(data, codec) in (expected, expected - 1)  # a chunk is padded to an even size
+    elif codec == "avif":
+        at = data.index(b"mdat")
+        assert coded_size(data, codec) == int.from_bytes(data[at - 4 : at]) - 8 == len(data) - at - 4
+    else:
+        header = data.index(b"\xff\xda")  # a baseline file has one scan, whose header has 12 bytes for three colours
+        assert coded_size(data, codec) == len(data) - header - 2 - 12 - 2
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_what_counts_fits_the_target(codec: str, portrait: NDArray[np.uint8]) -> None:
+    whole = at_nearest_rate(portrait, codec, 600)
+    bare = at_nearest_rate(portrait, codec, 600, lambda data: coded_size(data, codec))
+    assert 0.75 * 600 < coded_size(bare.data, codec) <= 600
+    assert psnr(portrait, bare.pixels) > psnr(portrait, whole.pixels)

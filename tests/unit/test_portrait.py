@@ -124,6 +124,17 @@ class TestAuto:
         framed = framer.auto(astronaut(), size)
         assert psnr(framed.portrait, expected(astronaut(), framed, blur=64 / size)) > 30
 
+    @pytest.mark.parametrize("side", [300, 1100])
+    def test_a_margin_shows_more_around_the_same_portrait(self, framer: Framer, side: int) -> None:
+        photo = resized(astronaut(), side)
+        portrait, wider = (framer.auto(photo, 128, margin).portrait for margin in (0, 8))
+        assert wider.shape == (144, 144, 3)
+        off = np.abs(wider[8:-8, 8:-8].astype(int) - portrait)
+        assert off.max() <= 1
+        assert off.mean() < 0.001
+        repeated = np.pad(portrait, ((8, 8), (8, 8), (0, 0)), mode="edge")
+        assert psnr(wider, repeated) < 30
+
     def test_the_face_in_the_portrait_lies_on_the_template(self, framer: Framer) -> None:
         portrait = framer.auto(astronaut(), 128).portrait
         canvas = cv2.copyMakeBorder(portrait, 96, 96, 96, 96, cv2.BORDER_REPLICATE)

@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from training.data import Portraits, open_portraits
+from training.prepare import Settings, prepare
+
 RECIPE = """
 name = "tiny-{kind}"
 description = "for tests"
@@ -15,13 +18,9 @@ seed = 3
 [model]
 kind = "{kind}"
 size = 64
-patch = 16
-bands = 8
-latents = [20, 4]
 width = 8
 depth = 1
-refine = 4
-{quantiser}
+{model}
 
 [losses]
 identity = 0
@@ -32,7 +31,12 @@ steps = 12
 batch = 8
 warmup = 2
 """
-QUANTISER = {"vae": "bits = 64", "vqvae": "tokens = 12\ncodes = 16\ncode_dim = 2"}
+LINEAR = "patch = 16\nbands = 8\nlatents = [20, 4]\nrefine = 4\n"
+MODELS = {
+    "vae": LINEAR + "bits = 64",
+    "vqvae": LINEAR + "tokens = 12\ncodes = 16\ncode_dim = 2",
+    "vqvae-grid": "codes = 16\ncode_dim = 2",
+}
 
 
 def picture(seed: int, side: int = 144) -> Image.Image:
@@ -44,15 +48,33 @@ def picture(seed: int, side: int = 144) -> Image.Image:
 
 @pytest.fixture(scope="session")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with 24 pictures of 144 pixels."""
+    """A folder with 36 pictures of 144 pixels."""
     folder = tmp_path_factory.mktemp("pictures")
-    for seed in range(24):
+    for seed in range(36):
         picture(seed).save(folder / f"{seed:02}.png")
     return folder
 
 
-@pytest.fixture(params=["vae", "vqvae"])
+@pytest.fixture(scope="session")
+def prepared(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set of those, not to be changed: 24 to train on and 12 to validate on."""
+    out = tmp_path_factory.mktemp("data") / "blobs"
+    prepare(pictures, out, Settings("blobs", "made up", val=0.25, test=0))
+    return out
+
+
+@pytest.fixture
+def data(prepared: Path) -> Portraits:
+    return open_portraits([prepared], "train")
+
+
+@pytest.fixture
+def validation(prepared: Path) -> Portraits:
+    return open_portraits([prepared], "val")
+
+
+@pytest.fixture(params=sorted(MODELS))
 def recipe_file(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     path = tmp_path / "recipe.toml"
-    path.write_text(RECIPE.format(kind=request.param, quantiser=QUANTISER[request.param]))
+    path.write_text(RECIPE.format(kind=request.param, model=MODELS[request.param]))
     return path

@@ -1,164 +1,213 @@
 """The loop on small pictures: it learns, stops, resumes to the same curve, and fails clearly."""
 
+import csv
 import os
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from app.codec import decode_body, unwrap
-from app.engine.models import Coder
-from app.store.reader import read_version
 from training import loop
-from training.data import Portraits, load_portraits
+from training.data import Portraits
+from training.evaluate import Setting
 from training.loop import schedule, train
-from training.losses import terms
-from training.publish import perplexity, publish_run
+from training.losses import Criterion
+from training.publish import finished, publish_run
 from training.recipe import Recipe, read_recipe
+from training.record import Record
 
 CPU = torch.device("cpu")
 
 
-def run(recipe: Recipe, folder: Path, data: Portraits, seconds: float = 60.0) -> bool:
-    return train(recipe, folder, data, data, None, CPU, save_seconds=seconds)
-
-
-def curve(folder: Path) -> str:
-    return (folder / "log.csv").read_text()
-
-
-def averaged(folder: Path) -> dict[str, torch.Tensor]:
-    weights: dict[str, torch.Tensor] = torch.load(folder / "checkpoint.pt", weights_only=True)["average"]
-    return weights
-
-
 @pytest.fixture
-def often(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rows in the log after every three steps: the run stops between two of them."""
-    monkeypatch.setattr(loop._Log, "EVERY", 3)
+def recipe(recipe_file: Path) -> Recipe:
+    return read_recipe(recipe_file)
 
 
-@pytest.mark.usefixtures("often")
-def test_a_stopped_run_goes_on_to_the_same_curve(
-    recipe_file: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    recipe, data = read_recipe(recipe_file), load_portraits([pictures])
-    assert run(recipe, tmp_path / "whole", data)
+@pytest.fixture(autouse=True)
+def _short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows in the log after every three steps, so that a run stops between two of them; one look is enough."""
+    monkeypatch.setattr(Record, "EVERY", 3)
+    monkeypatch.setattr(loop, "LOOKS", 1)
 
-    real_terms, calls = terms, 0
 
-    def stop_at_five(*arguments: object) -> object:
+def run(recipe: Recipe, folder: Path, data: Portraits, **options: Any) -> bool:
+    return train(recipe, folder, data, data, device=CPU, **options)
+
+
+def changed(recipe: Recipe, **sections: dict[str, Any]) -> Recipe:
+    new = {name: getattr(recipe, name).model_copy(update=values) for name, values in sections.items()}
+    return recipe.model_copy(update=new)
+
+
+def curve(folder: Path) -> list[dict[str, str]]:
+    with (folder / "log.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return [{name: value for name, value in row.items() if name != "images_per_second"} for row in rows]
+
+
+def checkpoint(folder: Path) -> dict[str, Any]:
+    saved: dict[str, Any] = torch.load(folder / "checkpoint.pt", weights_only=True)
+    return saved
+
+
+def same_weights(a: Path, b: Path) -> bool:
+    one, other = checkpoint(a), checkpoint(b)
+    return all(torch.equal(one[part][k], other[part][k]) for part in ("model", "average") for k in one[part])
+
+
+def at_call(number: int, act: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the loss do something at its n-th call: ``act`` gets its terms and returns others."""
+    real, calls = Criterion.forward, 0
+
+    def forward(self: Criterion, *arguments: Any) -> Any:
         nonlocal calls
         calls += 1
-        if calls == 5:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return real_terms(*arguments)  # type: ignore[arg-type]
+        named = real(self, *arguments)
+        return act(named) if calls == number else named
 
-    monkeypatch.setattr(loop, "terms", stop_at_five)
+    monkeypatch.setattr(Criterion, "forward", forward)
+
+
+def test_the_same_seed_gives_the_same_curve(recipe: Recipe, data: Portraits, tmp_path: Path) -> None:
+    for name in ("one", "other"):
+        assert run(recipe, tmp_path / name, data)
+    assert curve(tmp_path / "one") == curve(tmp_path / "other")
+    assert same_weights(tmp_path / "one", tmp_path / "other")
+    assert run(recipe.model_copy(update={"seed": 4}), tmp_path / "third", data)
+    assert curve(tmp_path / "third") != curve(tmp_path / "one")
+
+
+def test_a_stopped_run_goes_on_to_the_same_curve(
+    recipe: Recipe, data: Portraits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(recipe, tmp_path / "whole", data)
+
+    def stop(named: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return named
+
+    at_call(5, stop, monkeypatch)
     assert not run(recipe, tmp_path / "parts", data)
+    assert checkpoint(tmp_path / "parts")["state"]["step"] == 5
     assert run(recipe, tmp_path / "parts", data)
     assert curve(tmp_path / "parts") == curve(tmp_path / "whole")
-    whole, parts = averaged(tmp_path / "whole"), averaged(tmp_path / "parts")
-    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    assert same_weights(tmp_path / "parts", tmp_path / "whole")
 
 
-def test_a_killed_process_resumes_from_its_last_checkpoint(pictures: Path, tmp_path: Path, recipe_file: Path) -> None:
-    recipe_file.write_text(recipe_file.read_text().replace("steps = 12", "steps = 100000"))
-    command = [sys.executable, "-m", "training", "run", str(recipe_file), "--run", str(tmp_path / "run")]
-    command += ["--data", str(pictures), "--validation", str(pictures), "--save-seconds", "0.2", "--threads", "1"]
-    checkpoint = tmp_path / "run" / "checkpoint.pt"
-
-    def until_saved(process: "subprocess.Popen[bytes]", before: int) -> None:
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and process.poll() is None:
-            if checkpoint.exists() and checkpoint.stat().st_mtime_ns > before:
-                return
-            time.sleep(0.05)
-        raise AssertionError("no checkpoint was written")
-
-    with (tmp_path / "log").open("wb") as log:
-        first = subprocess.Popen(command, stderr=log, stdout=log)
-        until_saved(first, 0)
-        first.kill()
-        first.wait()
-        steps = torch.load(checkpoint, weights_only=True)["state"]["step"]
-        second = subprocess.Popen(command, stderr=log, stdout=log)
-        until_saved(second, checkpoint.stat().st_mtime_ns)
-        second.terminate()
-        assert second.wait(30) == 0
-    assert f"resumed at step {steps}" in (tmp_path / "log").read_text()
-    assert torch.load(checkpoint, weights_only=True)["state"]["step"] > steps
+def test_training_lowers_the_loss_and_leaves_what_people_look_at(
+    recipe: Recipe, data: Portraits, tmp_path: Path
+) -> None:
+    recipe = changed(recipe, optimise={"steps": 200, "learning_rate": 3e-3})
+    assert run(recipe, tmp_path / "run", data)
+    rows = curve(tmp_path / "run")
+    assert float(rows[-1]["mse"]) < 0.9 * float(rows[0]["mse"])
+    assert {"total", "learning_rate"} <= rows[0].keys()
+    assert ("perplexity" in rows[0]) == (recipe.model["kind"] != "vae")
+    left = {path.name for path in (tmp_path / "run").iterdir()}
+    assert left == {
+        "checkpoint.pt", "curves.png", "log.csv", "recipe.json", "sample.png", "tensorboard", "validation.csv"
+    }  # fmt: skip
 
 
-def test_training_lowers_the_loss(recipe_file: Path, pictures: Path, tmp_path: Path) -> None:
-    recipe, data = read_recipe(recipe_file), load_portraits([pictures])
-    optimise = recipe.optimise.model_copy(update={"steps": 200, "learning_rate": 3e-3})
-    assert run(recipe.model_copy(update={"optimise": optimise}), tmp_path / "run", data)
-    rows = [row.split(",") for row in curve(tmp_path / "run").split()]
-    mse = rows[0].index("mse")
-    assert float(rows[-1][mse]) < 0.9 * float(rows[1][mse])
-    assert (tmp_path / "run" / "sample.png").exists()
+def test_epochs_are_times_that_every_portrait_is_seen(recipe: Recipe, data: Portraits, tmp_path: Path) -> None:
+    recipe = changed(recipe, optimise={"steps": None, "epochs": 2})
+    assert run(recipe, tmp_path / "run", data)
+    assert checkpoint(tmp_path / "run")["state"]["step"] == 2 * len(data) // 8
 
 
-def test_another_recipe_is_refused(recipe_file: Path, pictures: Path, tmp_path: Path) -> None:
-    recipe, data = read_recipe(recipe_file), load_portraits([pictures])
+def test_half_precision_and_channels_last_learn_about_the_same(recipe: Recipe, data: Portraits, tmp_path: Path) -> None:
+    assert run(recipe, tmp_path / "plain", data)
+    fast = changed(recipe, optimise={"precision": "bfloat16", "channels_last": True})
+    assert run(fast, tmp_path / "fast", data)
+    ends = [float(curve(tmp_path / name)[-1]["mse"]) for name in ("plain", "fast")]
+    assert ends[0] != ends[1]
+    assert ends[1] == pytest.approx(ends[0], rel=0.05)
+
+
+def test_another_recipe_in_the_run_folder_is_refused(recipe: Recipe, data: Portraits, tmp_path: Path) -> None:
     run(recipe, tmp_path / "run", data)
-    with pytest.raises(ValueError, match="holds a run of another recipe"):
-        run(recipe.model_copy(update={"seed": 9}), tmp_path / "run", data)
+    wider = recipe.model_copy(update={"model": recipe.model | {"width": 16}})
+    for other in (recipe.model_copy(update={"seed": 9}), wider):
+        with pytest.raises(ValueError, match="holds a run of another recipe"):
+            run(other, tmp_path / "run", data)
+
+
+def test_a_checkpoint_of_another_architecture_is_refused(recipe: Recipe, data: Portraits, tmp_path: Path) -> None:
+    run(recipe, tmp_path / "run", data)
+    wider = recipe.model_copy(update={"model": recipe.model | {"width": 16}})
+    run(wider, tmp_path / "wider", data)
+    (tmp_path / "wider" / "checkpoint.pt").replace(tmp_path / "run" / "checkpoint.pt")
+    with pytest.raises(ValueError, match="is of another architecture than the recipe"):
+        run(recipe, tmp_path / "run", data)
+
+
+@pytest.mark.parametrize("length", [0, 100, -1])
+def test_a_checkpoint_cut_short_is_refused(recipe: Recipe, data: Portraits, tmp_path: Path, length: int) -> None:
+    run(recipe, tmp_path / "run", data)
+    path = tmp_path / "run" / "checkpoint.pt"
+    path.write_bytes(path.read_bytes()[:length])
+    with pytest.raises(ValueError, match=r"checkpoint.pt is damaged .* or delete the run folder"):
+        run(recipe, tmp_path / "run", data)
+
+
+def test_other_data_on_resume_is_refused(recipe: Recipe, data: Portraits, tmp_path: Path) -> None:
+    run(recipe, tmp_path / "run", data)
+    data.sources = [data.sources[0] | {"sha256": "0" * 64}]
+    with pytest.raises(ValueError, match="was begun on other data: blobs"):
+        run(recipe, tmp_path / "run", data)
 
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(
-    recipe_file: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    recipe: Recipe, data: Portraits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe, data = read_recipe(recipe_file), load_portraits([pictures])
-    calls = 0
-
-    def nan_at_five(*arguments: object) -> dict[str, torch.Tensor]:
-        nonlocal calls
-        calls += 1
-        named = terms(*arguments)  # type: ignore[arg-type]
-        return {name: value * (float("nan") if calls == 6 else 1) for name, value in named.items()}
-
-    monkeypatch.setattr(loop, "terms", nan_at_five)
-    with pytest.raises(FloatingPointError, match="not finite at step 5"):
-        run(recipe, tmp_path / "run", data, seconds=0)
-    assert torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)["state"]["step"] == 5
-    assert all(weights.isfinite().all() for weights in averaged(tmp_path / "run").values())
+    at_call(6, lambda named: named | {"mse": named["mse"] * float("nan")}, monkeypatch)
+    with pytest.raises(FloatingPointError, match=r"not finite at step 5: \{'mse': nan"):
+        run(recipe, tmp_path / "run", data, save_seconds=0)
+    saved = checkpoint(tmp_path / "run")
+    assert saved["state"]["step"] == 5
+    assert all(weights.isfinite().all() for weights in saved["average"].values() if weights.is_floating_point())
     assert run(recipe, tmp_path / "run", data)
 
 
-def test_publishing_gives_a_version_that_serves(recipe_file: Path, pictures: Path, tmp_path: Path) -> None:
-    recipe, data = read_recipe(recipe_file), load_portraits([pictures])
-    run(recipe, tmp_path / "run", data)
-    (tmp_path / "store").mkdir()
-    stored = publish_run(tmp_path / "run", tmp_path / "store", data, "for tests", {pictures.name: "made up"})
-    assert read_version(stored.folder) == stored
-    assert stored.manifest.training.data[0].licence == "made up"
-    assert stored.manifest.training.steps == 12
-    coder = Coder(stored, CPU)
-    portrait = data.centres(64, slice(0, 1))[0].permute(1, 2, 0).numpy()
-    payload = coder.pack(coder.tokens(portrait))
-    assert [len(payload)] == list(stored.manifest.rates)
-    assert (decode_body(unwrap(payload), coder.levels) == coder.tokens(portrait)).all()
-    again = publish_run(tmp_path / "run", tmp_path / "store", data, "for tests", {})
-    assert again.manifest.version == 2
-    assert "for tests" in (stored.folder / "card.md").read_text()
-
-
-def test_an_unfinished_run_is_not_published(
-    recipe_file: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_data_cut_short_while_training_stops_and_keeps_the_checkpoint(
+    recipe: Recipe, data: Portraits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe, data = read_recipe(recipe_file), load_portraits([pictures])
-    monkeypatch.setattr(loop.Stop, "requested", True)
-    assert not run(recipe, tmp_path / "run", data)
+    real, calls = data.rows, 0
+
+    def rows(*arguments: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls > 8:
+            raise OSError("portraits.bin was cut short")
+        return real(*arguments)
+
+    monkeypatch.setattr(data, "rows", rows)
+    with pytest.raises(OSError, match="cut short"):
+        run(recipe, tmp_path / "run", data, save_seconds=0)
+    monkeypatch.undo()
+    assert checkpoint(tmp_path / "run")["state"]["step"] > 0
+    assert run(recipe, tmp_path / "run", data)
+
+
+def test_a_run_begins_with_a_published_version(recipe: Recipe, data: Portraits, prepared: Path, tmp_path: Path) -> None:
+    run(recipe, tmp_path / "first", data)
     (tmp_path / "store").mkdir()
-    with pytest.raises(ValueError, match="let it finish first"):
-        publish_run(tmp_path / "run", tmp_path / "store", data, "for tests", {})
-    assert list((tmp_path / "store").iterdir()) == []
+    setting = Setting.of([prepared], "val", judge=[])
+    version = publish_run(finished(tmp_path / "first"), tmp_path / "store", setting, "for tests").folder
+    run(recipe, tmp_path / "second", data, start=version)
+    assert f'"from": "{recipe.name}/1, tag ' in (tmp_path / "second" / "recipe.json").read_text()
+    first, second = (float(curve(tmp_path / name)[0]["mse"]) for name in ("first", "second"))
+    assert second < first
+    with pytest.raises(ValueError, match="another recipe or beginning"):
+        run(recipe, tmp_path / "second", data)
+    wider = recipe.model_copy(update={"model": recipe.model | {"width": 16}})
+    with pytest.raises(ValueError, match="has another architecture than the recipe"):
+        run(wider, tmp_path / "third", data, start=version)
+    with pytest.raises(ValueError, match="--from"):
+        run(recipe, tmp_path / "fourth", data, start=tmp_path / "nowhere")
 
 
 def test_schedule_rises_and_falls() -> None:
@@ -168,8 +217,10 @@ def test_schedule_rises_and_falls() -> None:
     assert rates[-1] < 0.01
 
 
-def test_perplexity_of_even_and_of_single_use() -> None:
-    even = torch.arange(64).repeat(100)[:, None].numpy()
-    assert perplexity(even, 64)["share"] == pytest.approx(1.0)
-    single = torch.zeros(6400, 1, dtype=torch.int64).numpy()
-    assert perplexity(single, 64)["mean"] == pytest.approx(1.0)
+def test_the_average_of_a_constant_is_that_constant(recipe: Recipe, data: Portraits, tmp_path: Path) -> None:
+    still = changed(recipe, optimise={"learning_rate": 1e-12, "weight_decay": 0.0})
+    run(still, tmp_path / "run", data)
+    saved = checkpoint(tmp_path / "run")
+    for name, weights in saved["model"].items():
+        if name.startswith(("encoder", "decoder")):
+            torch.testing.assert_close(saved["average"][name], weights)

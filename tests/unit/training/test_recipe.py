@@ -18,12 +18,17 @@ def test_shipped_recipes_build(path: Path) -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ("[optimise]\nsteps = 0\n", "optimise.steps"),
-        ("[optimise]\nsteps = 10\nstepz = 1\n", "optimise.stepz"),
-        ("[optimise]\nsteps = 'many'\n", "optimise.steps"),
-        ("[optimise]\nsteps = 1\n", "model.kind is None; allowed: vae, vqvae"),
-        ("[optimise\n", "not TOML"),
-        ("", "optimise"),
+        ("[optimise]\nsteps = 0\n", ":5: optimise.steps is 0; it must be a whole number, at least 1"),
+        ("[optimise]\nsteps = 10\nstepz = 1\n", r":6: optimise.stepz is unknown; did you mean optimise.steps\?"),
+        ("[optimise]\nsteps = 'many'\n", ':5: optimise.steps is "many"; it must be a whole number'),
+        ("[optimise]\nsteps = 1\n", ":3: model.kind is None; allowed: vae, vqvae"),
+        ("[optimise\n", ":4: not TOML"),
+        ("", ": optimise is missing; it must be a section"),
+        ("[augment]\nflip = true\n", ":5: augment.flip is true; it must be a number, at least 0 and at most 1"),
+        ("[augment]\nzoom = 1.1\n", ":5: augment.zoom is 1.1; it must be a number, at least 0.5 and at most 1"),
+        ("[augment]\ntranslation = 9\n", "it must be a whole number, at least 0 and at most 8"),
+        ("[augment]\nrotation = -5\n", "it must be a number, at least 0 and at most 45"),
+        ("[augment]\nshift = 2\n", ":5: augment.shift is unknown; augment takes flip, brightness, contrast"),
     ],
 )
 def test_a_wrong_recipe_names_the_file_and_the_key(tmp_path: Path, wrong: str, message: str) -> None:

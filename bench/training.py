@@ -1,0 +1,89 @@
+"""How much of the machine does the training loop use? Its images per second beside those of a bare loop.
+
+    python -m bench.training training/recipes/vqvae-64.toml --data data/faces
+
+The bare loop has the same model, loss and optimiser, and always the same batch, which is ready: no data, no averages,
+no log. It runs before and after the real one, which is timed over its last rows of the log; ratios are of one run.
+"""
+
+import argparse
+import csv
+import json
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from app.nn.blocks import to_signal
+from app.quality import installed_judge
+from training.data import Portraits, open_portraits
+from training.loop import noise, parts, train
+from training.ranks import ALONE
+from training.recipe import Recipe, read_recipe
+
+ROWS_LEFT_OUT = 1  # of the log: the first steps warm up
+
+
+def bare(recipe: Recipe, data: Portraits, device: torch.device, run: Path, steps: int) -> float:
+    """Images per second of forward, loss, backward and a step of the optimiser."""
+    o = recipe.optimise
+    model, _, codebook, criterion = parts(
+        recipe, run, data, device=device, ranks=ALONE, sface=installed_judge(), vgg=None, start=None, begin=False
+    )
+    if codebook:
+        nn.init.normal_(codebook.quantiser.codebook_TKD)
+    optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-5, fused=True)
+    pixels = data.sample(recipe.model["size"], o.batch, seed=0)
+    x_BCHW = to_signal(pixels.to(device))
+    given = noise(model, o.batch, torch.Generator().manual_seed(0), ALONE, device)
+    times = []
+    for _ in range(steps):
+        began = time.perf_counter()
+        with torch.autocast(device.type, torch.bfloat16, enabled=o.precision == "bfloat16"):
+            out = model(x_BCHW, *given)
+        loss = torch.stack(list(criterion(out, x_BCHW, recipe.losses.commitment, 0).values())).sum()
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        loss.item()
+        times.append(time.perf_counter() - began)
+    return o.batch / statistics.median(times)
+
+
+def looped(recipe: Recipe, data: Portraits, device: torch.device, run: Path) -> float:
+    """Images per second of :func:`training.loop.train`, by its own log."""
+    train(recipe, run, data, data, device=device, sface=installed_judge(), save_seconds=3600)
+    with (run / "log.csv").open(newline="") as file:
+        rows = [float(row["images_per_second"]) for row in csv.DictReader(file)]
+    return statistics.median(rows[ROWS_LEFT_OUT:])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.training", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("recipes", type=Path, nargs="+", help="TOML files")
+    parser.add_argument("--data", type=Path, nargs="+", required=True, help="prepared data sets")
+    parser.add_argument("--steps", type=int, default=100, help="of the real loop; default: 100")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    options = parser.parse_args()
+    device, data = torch.device(options.device), open_portraits(options.data, "train")
+    for path in options.recipes:
+        recipe = read_recipe(path)
+        short = {"steps": options.steps, "epochs": None}
+        recipe = recipe.model_copy(update={"optimise": recipe.optimise.model_copy(update=short)})
+        with tempfile.TemporaryDirectory() as folder:
+            run = Path(folder) / "run"
+            run.mkdir()
+            before = bare(recipe, data, device, run, options.steps // 4)
+            loop = looped(recipe, data, device, run)
+            after = bare(recipe, data, device, run, options.steps // 4)
+        row = {"recipe": recipe.name, "bare": round((before + after) / 2, 1), "loop": round(loop, 1)}
+        print(json.dumps(row | {"share": round(2 * loop / (before + after), 3)}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

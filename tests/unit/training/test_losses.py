@@ -1,0 +1,105 @@
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from app.nn.vae import VAEOutput
+from app.nn.vqvae import VQVAEOutput
+from app.quality import installed_judge
+from training.losses import Criterion
+from training.recipe import Losses, Quantiser, Recipe
+
+X = torch.linspace(-1, 1, 2 * 3 * 64 * 64).view(2, 3, 64, 64)
+NUMBERS = 3 * 64 * 64
+MODEL = {
+    "kind": "vae", "size": 64, "patch": 16, "bands": 8, "latents": [20, 4], "bits": 64, "width": 8, "depth": 1,
+    "refine": 4,
+}  # fmt: skip
+
+
+def criterion(metric: Tensor | None = None, update: str = "ema", **losses: float) -> Criterion:
+    recipe = Recipe.model_validate({
+        "name": "test", "description": "", "model": MODEL, "optimise": {"steps": 1},
+        "losses": {"kl": 1} | losses, "quantiser": {"update": update},
+    })  # fmt: skip
+    return Criterion(recipe, metric, installed_judge(), None)
+
+
+def vq(picture: Tensor = X + 0.5) -> VQVAEOutput:
+    return VQVAEOutput(picture, torch.zeros(2, 4).requires_grad_(), torch.ones(2, 4).requires_grad_(), torch.zeros(2))
+
+
+def test_the_picture_terms_are_means_over_pictures() -> None:
+    named = criterion(mse=2.0, l1=3.0)(vq(), X, 0.25, 0)
+    assert named["mse"].item() == pytest.approx(2 * 0.25)
+    assert named["l1"].item() == pytest.approx(3 * 0.5)
+
+
+def test_a_term_without_weight_is_not_there() -> None:
+    assert set(criterion(mse=0, l1=1)(vq(), X, 0.25, 0)) == {"l1", "commitment"}
+
+
+def test_commitment_pulls_the_encoder_and_the_codebook_term_the_codes() -> None:
+    out = vq()
+    named = criterion(update="gradient")(out, X, 0.25, 0)
+    assert named["commitment"].item() == pytest.approx(0.25 * 4 / NUMBERS)
+    assert named["codebook"].item() == pytest.approx(4 / NUMBERS)
+    named["commitment"].backward()
+    assert out.z_BL.grad is not None
+    assert out.q_BL.grad is None
+    out.z_BL.grad = None
+    named["codebook"].backward()
+    assert out.z_BL.grad is None
+    assert out.q_BL.grad is not None
+    assert "codebook" not in criterion()(out, X, 0.25, 0), "moving averages need no gradient"
+
+
+def test_kl_warms_up() -> None:
+    out = VAEOutput(X, torch.ones(2, 24), torch.zeros(24))  # half a nat for each latent
+    loss = criterion(kl=0.5, kl_warmup=10)
+    weights = [loss(out, X, 0.0, step)["kl"].item() for step in (0, 4, 9, 100)]
+    assert weights == pytest.approx([share * 0.5 * 12 / NUMBERS for share in (0.1, 0.5, 1, 1)])
+
+
+def test_identity_is_the_quadratic_form_of_its_metric() -> None:
+    metric = torch.zeros(2, NUMBERS)
+    metric[0, 7], metric[1, 100] = 2.0, 4.0
+    named = criterion(metric=metric, identity=0.1)(vq(), X, 0.25, 0)
+    assert named["identity"].item() == pytest.approx(0.1 * ((2 * 0.5) ** 2 + (4 * 0.5) ** 2))
+
+
+def test_likeness_is_nothing_for_the_same_face_and_teaches_otherwise() -> None:
+    loss = criterion(likeness=2.0, likeness_faces=1)
+    assert loss(vq(X), X, 0.25, 0)["likeness"].item() == pytest.approx(0, abs=1e-5)
+    picture = (X + 0.3 * torch.randn(X.shape, generator=torch.Generator().manual_seed(0))).requires_grad_()
+    named = loss(vq(picture), X, 0.25, 0)
+    assert 0 < named["likeness"].item() < 4
+    named["likeness"].backward()
+    assert picture.grad is not None
+    assert picture.grad[0].any()
+    assert not picture.grad[1].any(), "only as many faces as asked for"
+
+
+@pytest.mark.parametrize("loss", ["likeness", "perceptual"])
+def test_missing_weights_are_asked_for(loss: str) -> None:
+    recipe = Recipe.model_validate(
+        {"name": "test", "description": "", "model": MODEL, "optimise": {"steps": 1}, "losses": {"kl": 1, loss: 1}}
+    )
+    with pytest.raises(ValueError, match=rf"losses.{loss}: give the network's weights with --(sface|vgg) FILE"):
+        Criterion(recipe, None, None, None)
+
+
+def test_perceptual_weights_that_are_not_there(tmp_path: Path) -> None:
+    recipe = Recipe.model_validate({
+        "name": "test", "description": "", "model": MODEL, "optimise": {"steps": 1},
+        "losses": {"kl": 1, "perceptual": 1},
+    })  # fmt: skip
+    with pytest.raises(FileNotFoundError):
+        Criterion(recipe, None, None, tmp_path / "vgg.npz")
+
+
+def test_a_picture_term_is_needed() -> None:
+    with pytest.raises(ValueError, match="one of them must hold the picture in place"):
+        Losses(mse=0, l1=0)
+    assert Quantiser().anneal == 0

@@ -1,0 +1,132 @@
+"""What a run is on disk: ``checkpoint.pt``, all of its state, and ``recipe.json``, what it is for."""
+
+import io
+import json
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from app.errors import StoreError
+from app.nn import Model
+from app.store.reader import read_version
+from training.codebook import Codebook
+from training.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """All that a run is, in one file that is replaced atomically."""
+
+    path: Path
+    model: Model
+    average: Model
+    codebook: Codebook | None
+    optimiser: torch.optim.Optimizer
+    state: dict[str, Any]
+
+    def save(self) -> None:
+        contents = {
+            "model": tensors(self.model), "average": tensors(self.average), "optimiser": self.optimiser.state_dict(),
+            "codebook": self.codebook.state_dict() if self.codebook else {}, "state": self.state,
+        }  # fmt: skip
+        write(self.path, contents)
+
+    @torch.no_grad()
+    def restore(self, device: torch.device) -> None:
+        """Raises ValueError for a file that is cut short or of another run."""
+        saved = read(self.path, device)
+        try:
+            for model, name in ((self.model, "model"), (self.average, "average")):
+                for key, tensor in tensors(model).items():
+                    tensor.copy_(saved[name][key])
+            self.optimiser.load_state_dict(saved["optimiser"])
+            if self.codebook:
+                self.codebook.load_state_dict(saved["codebook"])
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise ValueError(f"{self.path} is of another architecture than the recipe's: {error}") from error
+        if saved["state"]["data"] != self.state["data"]:
+            names = ", ".join(source["name"] for source in saved["state"]["data"])
+            raise ValueError(
+                f"{self.path.parent} was begun on other data: {names}. Go on with those, or choose another --out folder"
+            )
+        self.state.update(saved["state"])
+
+
+def read(path: Path, device: torch.device) -> dict[str, Any]:
+    """A file of :func:`write`. ValueError where it is damaged."""
+    try:
+        saved: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    except FileNotFoundError:
+        raise
+    except (RuntimeError, EOFError, ValueError, OSError, UnpicklingError) as error:  # a file cut short gives any
+        raise ValueError(
+            f"{path} is damaged ({error}); bring it back from a copy, or delete the run folder and begin again"
+        ) from error
+    return saved
+
+
+def write(path: Path, contents: object) -> None:
+    """Write beside the old file, then replace it: whoever reads never sees half a file.
+
+    OSError, with the old file untouched, when the disk is full.
+    """
+    buffer = io.BytesIO()
+    torch.save(contents, buffer)
+    temporary = path.with_suffix(".tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(buffer.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def tensors(model: nn.Module) -> dict[str, Tensor]:
+    """All that a model is."""
+    return dict(model.named_parameters()) | dict(model.named_buffers())
+
+
+def claim(recipe: Recipe, run: Path, start: Path | None) -> None:
+    """Write into a new run folder what it is for; ValueError if it holds another run."""
+    path = run / "recipe.json"
+    said = {"recipe": json.loads(recipe.model_dump_json()), "from": origin(start)}
+    if path.exists():
+        there = json.loads(path.read_text())
+        if {key: there.get(key) for key in said} != said:
+            raise ValueError(f"{run} holds a run of another recipe or beginning; choose another --out folder")
+        return
+    path.write_text(json.dumps(said | {"commit": commit()}, indent=1))
+
+
+def origin(start: Path | None) -> str | None:
+    """The version that a run begins with, as name/number and tag."""
+    if start is None:
+        return None
+    try:
+        stored = read_version(start)
+    except StoreError as error:
+        raise ValueError(f"--from {start}: {error.detail}") from error
+    return f"{stored.manifest.name}/{stored.manifest.version}, tag {stored.tag.hex()}"
+
+
+def commit() -> str:
+    """The revision of the code: the image's, where it runs in one, else git's."""
+    if revision := os.environ.get("CAMEO_REVISION"):
+        return revision
+    here = Path(__file__).parent
+    if shutil.which("git") is None:
+        return "unknown"
+    done = subprocess.run(
+        ["git", "describe", "--always", "--abbrev=40", "--dirty"], cwd=here, capture_output=True, text=True, check=False
+    )
+    return done.stdout.strip() or "unknown"

