@@ -19,7 +19,7 @@ from torch import nn
 
 from app.nn.blocks import to_signal
 from app.quality import installed_judge
-from training.data import Portraits, open_portraits
+from training.data.portraits import Portraits, open_portraits
 from training.loop import noise, parts, train
 from training.ranks import ALONE
 from training.recipe import Recipe, read_recipe

@@ -7,7 +7,10 @@ import sys
 import cv2
 
 from app.errors import CameoError
-from training import augmentations, evaluate, prepare, publish, report, run, weights
+from training import publish, run, weights
+from training.data import augmentations, prepare
+from training.evaluation import evaluate
+from training.reporting import report
 
 
 def main() -> int:

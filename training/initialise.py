@@ -21,7 +21,7 @@ from app.nn.vae import VAE
 from app.nn.vqvae import VQVAE
 from training.checkpoint import read, write
 from training.codebook import Codebook
-from training.data import Portraits
+from training.data.portraits import Portraits
 from training.identity import SFace, identity_metric
 from training.losses import needed
 from training.recipe import Recipe

@@ -28,7 +28,7 @@ from app.nn.vae import VAE
 from app.store.reader import read_version
 from training.checkpoint import Checkpoint, claim
 from training.codebook import Codebook
-from training.data import Portraits
+from training.data.portraits import Portraits
 from training.initialise import initialise, latents, metric
 from training.losses import Criterion
 from training.ranks import ALONE, Ranks

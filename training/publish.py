@@ -18,10 +18,10 @@ from app.errors import RefusedVersion, StoreError
 from app.store.manifest import Draft, Tokens, Training
 from app.store.publish import next_version, publish
 from app.store.reader import StoredVersion, read_version, scan
-from training.bootstrap import summary
-from training.evaluate import Row, Setting, add_judging
-from training.measure import Measured
-from training.trained import Run, Trained, from_run, from_store, load, read_run
+from training.evaluation.bootstrap import summary
+from training.evaluation.evaluate import Row, Setting, add_judging
+from training.evaluation.measure import Measured
+from training.evaluation.trained import Run, Trained, from_run, from_store, load, read_run
 
 log = logging.getLogger("cameo.training")
 

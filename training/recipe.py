@@ -18,7 +18,7 @@ class _Section(BaseModel):
 
 
 class Augment(_Section):
-    """Strengths, see :mod:`training.augment`. At 0, or a zoom of 1, an augmentation is off and costs nothing.
+    """Strengths, see :mod:`training.data.augment`. At 0, or a zoom of 1, an augmentation is off and costs nothing.
 
     Each picture draws its own: a factor in 1 - s to 1 + s for the four of Pillow's ``ImageEnhance``, for the others
     anything up to the strength.

@@ -7,7 +7,7 @@ import torch
 import torch.distributed as dist
 
 from app.quality import installed_judge
-from training.data import open_portraits
+from training.data.portraits import open_portraits
 from training.loop import train
 from training.ranks import together
 from training.recipe import read_recipe

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from training.data import Portraits, open_portraits
-from training.prepare import Settings, prepare
+from training.data.portraits import Portraits, open_portraits
+from training.data.prepare import Settings, prepare
 
 RECIPE = """
 name = "tiny-{kind}"

@@ -7,7 +7,7 @@ from app.nn.blocks import to_signal
 from app.nn.grid import GridVQVAE
 from app.nn.vae import VAE
 from training.codebook import Codebook
-from training.data import Portraits
+from training.data.portraits import Portraits
 from training.initialise import initialise, karhunen_loeve
 from training.recipe import read_recipe
 

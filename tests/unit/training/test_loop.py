@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from training import loop
-from training.data import Portraits
-from training.evaluate import Setting
+from training.data.portraits import Portraits
+from training.evaluation.evaluate import Setting
 from training.loop import schedule, train
 from training.losses import Criterion
 from training.publish import finished, publish_run

@@ -13,7 +13,7 @@ import torch
 
 from tests.unit.training.conftest import MODELS, RECIPE
 from tests.unit.training.test_loop import checkpoint, curve, same_weights
-from training.data import open_portraits
+from training.data.portraits import open_portraits
 from training.loop import train
 from training.ranks import ALONE
 from training.recipe import read_recipe

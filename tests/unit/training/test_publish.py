@@ -16,11 +16,11 @@ from app.errors import StoreError
 from app.nn import Model
 from app.store.reader import read_version
 from tests.tiny import CONFIGS, tiny_model
-from tests.unit.training.test_trained import GRID, grid_model, make_run
-from training import bootstrap
-from training.data import Portraits
-from training.evaluate import Setting
-from training.measure import Measured
+from tests.unit.training.evaluation.test_trained import GRID, grid_model, make_run
+from training.data.portraits import Portraits
+from training.evaluation import bootstrap
+from training.evaluation.evaluate import Setting
+from training.evaluation.measure import Measured
 from training.publish import finished, publish_run, worse
 
 MODELS: dict[str, tuple[Model, dict[str, Any]]] = {

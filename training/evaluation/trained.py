@@ -1,0 +1,136 @@
+"""Models to evaluate and to publish: out of a run folder, or out of the store."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file
+from torch import Tensor
+
+from app import codec
+from app.codec.fixed import body_bits
+from app.nn import Model, build
+from app.portrait import asis
+from app.store.reader import StoredVersion, read_version, scan
+from training.checkpoint import read
+from training.evaluation.contenders import Coded, Pixels
+
+Weights = dict[str, Tensor]
+
+NO_TAG = b"\0\0"  # in the payloads of a run, which no manifest names
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder, read. ``start`` is the version that it began with, if it did.
+
+    ``weights`` are the averaged ones, in the half precision that the store holds.
+    """
+
+    folder: Path
+    recipe: dict[str, Any]
+    commit: str
+    start: str | None
+    state: dict[str, Any]
+    weights: Weights
+
+
+def read_run(folder: Path) -> Run:
+    """ValueError for a folder that holds no run, or a damaged one."""
+    for name in ("recipe.json", "checkpoint.pt"):
+        if not (folder / name).is_file():
+            raise ValueError(f"{folder} is no run folder: it has no {name}; 'python -m training run' makes one")
+    saved = read(folder / "checkpoint.pt", CPU)
+    try:
+        claim = json.loads((folder / "recipe.json").read_text())
+        recipe = claim["recipe"]
+        with torch.device("meta"):
+            names = build(recipe["model"]).state_dict().keys()
+        weights = {name: _half(saved["average"][name]) for name in names}
+        return Run(folder, recipe, claim["commit"], claim.get("from"), saved["state"], weights)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{folder} holds no run that this version of the code reads: {error}") from error
+
+
+def _half(tensor: Tensor) -> Tensor:
+    return (tensor.half() if tensor.is_floating_point() else tensor).detach().contiguous()
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A contender: a model, used as the service uses it. ``version`` is None for that of a run."""
+
+    label: str
+    name: str
+    version: int | None
+    digest: str
+    model: Model
+    tag: bytes
+    device: torch.device
+    suffix: ClassVar[str] = ".cameo"
+
+    def facts(self) -> dict[str, Any]:
+        return {
+            "kind": "model", "name": self.name, "version": self.version, "sha256": self.digest,
+            "portrait": self.model.config.size,
+        }  # fmt: skip
+
+    def code(self, portraits: list[Pixels]) -> list[Coded]:
+        pixels_BHWC = np.stack([asis(portrait, self.model.config.size).portrait for portrait in portraits])
+        idx = self.model.encode(torch.from_numpy(pixels_BHWC).permute(0, 3, 1, 2).to(self.device))
+        payloads = [codec.encode(row, self.model.levels, self.tag) for row in idx.numpy(force=True)]
+        return [Coded(payload, len(payload)) for payload in payloads]
+
+    def tokens(self, files: list[bytes]) -> NDArray[np.int64]:
+        """The tokens in payloads, a portrait a row. PayloadError for a damaged one."""
+        return np.stack([codec.decode_body(codec.unwrap(payload), self.model.levels) for payload in files])
+
+    def show(self, files: list[bytes]) -> list[Pixels]:
+        pixels_BCHW = self.model.decode(torch.from_numpy(self.tokens(files)).to(self.device))
+        return list(pixels_BCHW.permute(0, 2, 3, 1).contiguous().numpy(force=True))
+
+
+def load(config: dict[str, Any], weights: Weights, device: torch.device = CPU) -> Model:
+    """A model in evaluation mode with the given weights, in float32. ValueError where they do not fit."""
+    model = build(config)
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ValueError(f"the weights do not fit the model: {error}") from error
+    return model.eval().requires_grad_(False).to(device)
+
+
+def from_run(run: Run, device: torch.device = CPU) -> Trained:
+    """The model of a run. ValueError for a VAE whose training has not ended: only then its bits are divided."""
+    model = load(run.recipe["model"], run.weights, device)
+    if not body_bits(model.levels):
+        raise ValueError(f"{run.folder} stands at step {run.state['step']}, and a VAE has tokens only at its end")
+    digest = hashlib.sha256()
+    for name, tensor in sorted(run.weights.items()):
+        digest.update(name.encode() + tensor.numpy().tobytes())
+    return Trained(str(run.folder), run.recipe["name"], None, digest.hexdigest(), model, NO_TAG, device)
+
+
+def from_store(stored: StoredVersion, device: torch.device = CPU) -> Trained:
+    """The model of a verified version. ValueError when its weights do not load."""
+    name, version = stored.key
+    model = load(stored.manifest.model, load_file(stored.weights), device)
+    return Trained(f"{name}/{version}", name, version, stored.digest, model, stored.tag, device)
+
+
+def find(what: str, store: Path, device: torch.device = CPU) -> Trained:
+    """A run folder, or NAME/VERSION, or NAME for its highest version. ValueError or RefusedVersion."""
+    if (Path(what) / "checkpoint.pt").exists():
+        return from_run(read_run(Path(what)), device)
+    folders = scan(store) if store.is_dir() else []
+    chosen = [folder for folder in folders if what in (folder.parent.name, f"{folder.parent.name}/{folder.name}")]
+    if not chosen:
+        known = ", ".join(f"{folder.parent.name}/{folder.name}" for folder in folders) or "nothing"
+        raise ValueError(f"{what} is neither a run folder nor in the store {store}, which holds {known}")
+    return from_store(read_version(chosen[-1]), device)
