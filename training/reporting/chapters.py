@@ -184,7 +184,7 @@ def how(evaluation: Row, stories: list[Story]) -> list[str]:
         ("images per second", lambda row: f"{row['story'].speed:.0f}"),
         ("seed", lambda row: f"{row['story'].run.recipe['seed']}"),
         ("on", lambda row: str(row["story"].run.state["machine"])),
-        ("code", lambda row: f"`{row['story'].run.commit[:12]}`"),
+        ("code", lambda row: revision(row["story"].run.commit)),
     ]
     same, different = evaluation["pairs"]["same"], evaluation["pairs"]["different"]
     verification = f"Face verification: {same} pairs of one person, {different} of two. {PAIRS}"
@@ -196,6 +196,11 @@ def how(evaluation: Row, stories: list[Story]) -> list[str]:
         ),
         table([named(s) for s in stories], columns),
     ]
+
+
+def revision(commit: str) -> str:
+    """A commit in short; what was changed and not committed when the run began stays visible."""
+    return f"`{commit[:12]}{'-dirty' * commit.endswith('-dirty')}`"
 
 
 def described(source: Row) -> str:
