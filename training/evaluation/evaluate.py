@@ -244,7 +244,7 @@ def evaluate(
         for budget in sorted(set(wanted) - taken):
             taken.add(budget)
             if basis:
-                add(eigenfaces.Eigenfaces.within(basis, budget))
+                add(eigenfaces.Eigenfaces(basis, budget))
             for codec in codecs:
                 for rival in classical(codec, [budget]) if ":" not in codec else []:
                     add(rival)

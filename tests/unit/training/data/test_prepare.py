@@ -335,9 +335,14 @@ class TestGoingOn:
 
         line = (mixed, "--out", tmp_path / "out", "--licence", "for tests", "--name", "faces", "--split", "train")
         before = signal.getsignal(signal.SIGTERM)
-        with monkeypatch.context() as patched:
-            patched.setattr(Journal, "add", stop_at_four)
-            assert command(*line) == 130
+        # Whoever runs the tests in the background may have SIGINT ignored, and that is inherited.
+        interrupt = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            with monkeypatch.context() as patched:
+                patched.setattr(Journal, "add", stop_at_four)
+                assert command(*line) == 130
+        finally:
+            signal.signal(signal.SIGINT, interrupt)
         assert signal.getsignal(signal.SIGTERM) == before
         assert "the same command goes on" in capsys.readouterr().err
         assert not (tmp_path / "out" / "dataset.json").exists()
