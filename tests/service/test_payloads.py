@@ -91,7 +91,10 @@ def test_nothing(api: httpx.Client) -> None:
 
 @pytest.mark.parametrize("size", range(1, BYTES["tiny-vae"]))
 def test_a_payload_cut_short(api: httpx.Client, payload: bytes, size: int) -> None:
-    problem(draw(api, payload[:size]), "truncated-payload" if size < codec.OVERHEAD else "damaged-payload", 400)
+    cut = payload[:size]
+    # What is left ends in its own checksum once in 256 times; then its length tells.
+    known = size < codec.OVERHEAD or codec.crc8(cut[:-1]) == cut[-1]
+    problem(draw(api, cut), "truncated-payload" if known else "damaged-payload", 400)
 
 
 def test_a_sound_payload_with_too_few_tokens(api: httpx.Client, payload: bytes) -> None:
