@@ -113,16 +113,16 @@ def train(
             with torch.autocast(device.type, torch.bfloat16, enabled=o.precision == "bfloat16"):
                 out = forward(x_BCHW, *noise(model, o.batch, generator, ranks, device))
             named = criterion(out, x_BCHW, commitment, step)
-            loss = torch.stack(list(named.values())).sum()
+            terms = torch.stack(list(named.values()))
             # One transfer from the device a step, and one exchange between processes.
-            *figures, stopped = ranks.mean([*torch.stack(list(named.values())).tolist(), float(stop.requested)], device)
+            *figures, stopped = ranks.mean([*terms.tolist(), float(stop.requested)], device)
             if not math.isfinite(sum(figures)):
                 raise FloatingPointError(
                     f"the loss is not finite at step {step}: {dict(zip(named, figures, strict=True))}; {checkpoint} "
                     "holds the last good state. A lower optimise.learning_rate may help"
                 )
             optimiser.zero_grad(set_to_none=True)
-            loss.backward()
+            terms.sum().backward()
             nn.utils.clip_grad_norm_(model.parameters(), o.clip)
             optimiser.step()
             if codebook:
@@ -184,8 +184,7 @@ def load_version(model: Model, recipe: Recipe, folder: Path) -> None:
     stored = read_version(folder)
     if build(stored.manifest.model).config != model.config:
         raise ValueError(f"{folder} has another architecture than the recipe {recipe.name}: {stored.manifest.model}")
-    model.load_state_dict({name: tensor.float() if tensor.is_floating_point() else tensor
-                           for name, tensor in load_file(stored.weights).items()})  # fmt: skip
+    model.load_state_dict(load_file(stored.weights))
 
 
 def noise(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 
 from app import codec
 from app.codec.fixed import body_bits, body_bytes
@@ -21,7 +21,7 @@ from app.store.reader import StoredVersion, read_version, scan
 from training.evaluation.bootstrap import summary
 from training.evaluation.evaluate import Row, Setting, add_judging
 from training.evaluation.measure import Measured
-from training.evaluation.trained import Run, Trained, from_run, from_store, load, read_run
+from training.evaluation.trained import Run, Trained, from_run, from_store, read_run
 
 log = logging.getLogger("cameo.training")
 
@@ -168,8 +168,7 @@ def quality(row: Row, setting: Setting) -> dict[str, Any]:
 
 def round_trip(stored: StoredVersion, trained: Trained, setting: Setting) -> None:
     """The last test before a version becomes visible: what the store gives back draws what was measured."""
-    reloaded = load(stored.manifest.model, load_file(stored.weights))
-    published = Trained(trained.label, *stored.key, stored.digest, reloaded, stored.tag, trained.device)
+    published = from_store(stored, trained.device)
     portraits = setting.faces.read(np.arange(min(4, len(setting.faces))))
     drawn = published.show([coded.data for coded in published.code(portraits)])
     measured = trained.show([coded.data for coded in trained.code(portraits)])
