@@ -22,7 +22,8 @@ from app.nn.blocks import to_signal
 from app.quality import installed_judge
 from training import loop
 from training.data.portraits import Portraits, open_portraits
-from training.loop import noise, parts, train
+from training.loop import drawn, parts, train
+from training.losses import Networks
 from training.ranks import ALONE
 from training.recipe import Recipe, read_recipe
 
@@ -33,14 +34,14 @@ def bare(recipe: Recipe, data: Portraits, device: torch.device, run: Path, steps
     """Images per second of forward, loss, backward and a step of the optimiser."""
     o = recipe.optimise
     model, _, codebook, criterion = parts(
-        recipe, run, data, device=device, ranks=ALONE, sface=installed_judge(), vgg=None, start=None, begin=False
+        recipe, run, data, device=device, ranks=ALONE, networks=Networks(installed_judge()), start=None, begin=False
     )
     if codebook:
         nn.init.normal_(codebook.quantiser.codebook_TKD)
     optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-5, fused=True)
     pixels = data.sample(recipe.model["size"], o.batch, seed=0)
     x_BCHW = to_signal(pixels.to(device))
-    given = noise(model, o.batch, torch.Generator().manual_seed(0), ALONE, device)
+    given = drawn(model, recipe, torch.Generator().manual_seed(0), ALONE, device)
     times = []
     for _ in range(steps):
         began = time.perf_counter()
@@ -58,7 +59,7 @@ def bare(recipe: Recipe, data: Portraits, device: torch.device, run: Path, steps
 def looped(recipe: Recipe, data: Portraits, device: torch.device, run: Path) -> float:
     """Images per second of :func:`training.loop.train`, by its own log."""
     loop.LOOKS = 1
-    train(recipe, run, data, data, device=device, sface=installed_judge(), save_seconds=3600)
+    train(recipe, run, data, data, device=device, networks=Networks(installed_judge()), save_seconds=3600)
     with (run / "log.csv").open(newline="") as file:
         rows = [float(row["images_per_second"]) for row in csv.DictReader(file)]
     return statistics.median(rows[ROWS_LEFT_OUT:])

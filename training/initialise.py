@@ -17,6 +17,7 @@ from torch import Tensor
 from app.nn import Model
 from app.nn.blocks import Decoder, Encoder, patches, to_signal
 from app.nn.grid import GridVQVAE
+from app.nn.progressive import Progressive, ProgressiveDecoder
 from app.nn.vae import VAE
 from app.nn.vqvae import VQVAE
 from training.checkpoint import read, write
@@ -24,12 +25,14 @@ from training.codebook import Codebook
 from training.data.portraits import Portraits
 from training.identity import SFace, identity_metric
 from training.losses import needed
+from training.planes import fit_planes, fit_step
 from training.recipe import Recipe
 
 log = logging.getLogger("cameo.training")
 
 PART = 500  # portraits handled at once
 FITTED = 20_000  # portraits that the transform is fitted to
+FEWER = 6000  # of them, where fewer are enough
 STARTERS = 4096  # portraits that k-means sees
 
 
@@ -46,22 +49,26 @@ def initialise(
 
 
 @torch.no_grad()
-def latents(model: Model, data: Portraits, seed: int) -> Tensor:
-    """What the encoder makes of training portraits, z_ML."""
+def latents(model: Model, data: Portraits, seed: int, count: int = STARTERS) -> Tensor:
+    """What the encoder makes of ``count`` training portraits, z_ML."""
     device = next(model.parameters()).device
-    pixels = data.sample(model.config.size, STARTERS, seed)
+    pixels = data.sample(model.config.size, count, seed)
     return torch.cat([model.encoder(to_signal(part.to(device))).float().cpu() for part in pixels.split(PART)])
 
 
-def fit_transform(model: VAE | VQVAE, recipe: Recipe, data: Portraits, metric_RP: Tensor | None) -> None:
+def fit_transform(model: VAE | VQVAE | Progressive, recipe: Recipe, data: Portraits, metric_RP: Tensor | None) -> None:
     """The linear codec, on as many portraits as are enough for it."""
     c = model.config
     pixels = data.sample(c.size, FITTED, recipe.seed)
+    if recipe.augment.flip:
+        pixels = torch.cat([pixels, pixels.flip(3)])
     mean_NP, to_bands_KP = _bands(pixels, c.patch, c.bands)
     y_MNK = torch.cat([(x_MNP - mean_NP) @ to_bands_KP.T for x_MNP in _patches(pixels, c.patch)])
     seen_RNK = None
     if metric_RP is not None:
         picture_RCHW = metric_RP.view(-1, 3, c.size, c.size)
+        if recipe.augment.flip:
+            picture_RCHW = torch.cat([picture_RCHW, picture_RCHW.flip(3)]) * 0.5**0.5
         weight = recipe.losses.identity * metric_RP.shape[1]
         seen_RNK = weight**0.5 * (patches(picture_RCHW, c.patch) @ to_bands_KP.T)
 
@@ -73,7 +80,8 @@ def fit_transform(model: VAE | VQVAE, recipe: Recipe, data: Portraits, metric_RP
         analyses.append(analysis_LY[:latents])
         syntheses.append(synthesis_YL[:, :latents])
         variances.append(variance_L[:latents])
-    _advise(recipe, spectra)
+    if not isinstance(model, Progressive):
+        _advise(recipe, spectra)
 
     variance_L = torch.cat(variances)
     scale_L = torch.ones_like(variance_L)
@@ -88,6 +96,14 @@ def fit_transform(model: VAE | VQVAE, recipe: Recipe, data: Portraits, metric_RP
     order_L = torch.arange(len(variance_L))
     if isinstance(model, VQVAE):
         order_L = _balanced(variance_L, model.config.tokens, model.config.code_dim)
+    if isinstance(model, Progressive):
+        z = [y.flatten(1)[:FEWER] @ a.T for y, a in zip(y_MNK.chunk(len(c.latents), 2), analyses, strict=True)]
+        z_ML = torch.cat(z, 1)
+        step = fit_step(model.planes, z_ML, 8 * recipe.quantiser.most_bytes)
+        fit_planes(model.planes, z_ML / step)
+        scale_L /= step
+        syntheses = [synthesis * step for synthesis in syntheses]
+        log.info("the finest of %d planes is a step of %.3g", c.planes, step)
     _install(model.encoder, model.decoder, to_bands_KP, mean_NP, analyses, syntheses, scale_L, order_L)
 
 
@@ -98,12 +114,23 @@ def karhunen_loeve(y_MY: Tensor, seen_RY: Tensor | None) -> tuple[Tensor, Tensor
     units: an error of e in a latent is an error of e^2 in the metric.
     """
     covariance = y_MY.T @ y_MY / len(y_MY)
-    metric = torch.eye(y_MY.shape[1]) + (0 if seen_RY is None else seen_RY.T @ seen_RY)
-    value, vector = torch.linalg.eigh(metric)
-    root, inverse = (vector * value.sqrt()) @ vector.T, (vector / value.sqrt()) @ vector.T
+    root, inverse = _roots(seen_RY, y_MY.shape[1])
     variance_L, component_YL = torch.linalg.eigh(root @ covariance @ root)
     variance_L, component_YL = variance_L.flip(0).clamp(min=1e-12), component_YL.flip(1)
     return component_YL.T @ root, inverse @ component_YL, variance_L
+
+
+def _roots(seen_RY: Tensor | None, numbers: int) -> tuple[Tensor, Tensor]:
+    """The square root of I + seen^T seen, and its inverse, by the few directions in which it is not the identity."""
+    identity = torch.eye(numbers)
+    if seen_RY is None:
+        return identity, identity
+    value_R, vector_RR = torch.linalg.eigh(seen_RY @ seen_RY.T)
+    value_R = value_R.clamp(min=1e-6 * float(value_R.max()))
+    direction_RY = (vector_RR / value_R.sqrt()).T @ seen_RY
+    stretch_R1 = (1 + value_R).sqrt()[:, None]
+    root = identity + direction_RY.T @ ((stretch_R1 - 1) * direction_RY)
+    return root, identity + direction_RY.T @ ((1 / stretch_R1 - 1) * direction_RY)
 
 
 def _patches(pixels_MCHW: Tensor, patch: int) -> Iterator[Tensor]:
@@ -114,7 +141,7 @@ def _bands(pixels_MCHW: Tensor, patch: int, bands: int) -> tuple[Tensor, Tensor]
     """The mean portrait by patches, mean_NP, and the principal components of patches, to_bands_KP."""
     mean_NP = torch.stack([part.sum(0) for part in _patches(pixels_MCHW, patch)]).sum(0) / len(pixels_MCHW)
     covariance_PP = torch.zeros(mean_NP.shape[1], mean_NP.shape[1])
-    for part in _patches(pixels_MCHW, patch):
+    for part in _patches(pixels_MCHW[:FEWER], patch):  # each has many patches
         centred = (part - mean_NP).flatten(0, 1)
         covariance_PP += centred.T @ centred
     return mean_NP, torch.linalg.eigh(covariance_PP).eigenvectors.flip(1)[:, :bands].T.contiguous()
@@ -137,7 +164,7 @@ def _balanced(variance_L: Tensor, tokens: int, code_dim: int) -> Tensor:
 
 
 def _install(
-    encoder: Encoder, decoder: Decoder, to_bands_KP: Tensor, mean_NP: Tensor, analyses: list[Tensor],
+    encoder: Encoder, decoder: Decoder | ProgressiveDecoder, to_bands_KP: Tensor, mean_NP: Tensor, analyses: list[Tensor],
     syntheses: list[Tensor], scale_L: Tensor, order_L: Tensor,
 ) -> None:  # fmt: skip
     """Write the transform into the frozen layers; the mean goes into their biases."""
@@ -154,7 +181,8 @@ def _install(
         out.weight.copy_(synthesis)
         out.bias.copy_(mean.flatten())
     encoder.order_L.copy_(order_L)
-    decoder.order_L.copy_(order_L)
+    if isinstance(decoder, Decoder):
+        decoder.order_L.copy_(order_L)
 
 
 def _advise(recipe: Recipe, spectra: list[Tensor]) -> None:

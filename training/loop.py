@@ -22,23 +22,31 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
+from app.codec import OVERHEAD
 from app.nn import Model, build
 from app.nn.blocks import to_pixels, to_signal
+from app.nn.grid import GridVQVAE
+from app.nn.progressive import Progressive
 from app.nn.vae import VAE
+from app.nn.vqvae import VQVAE
 from app.store.reader import read_version
 from training.checkpoint import Checkpoint, claim
 from training.codebook import Codebook
 from training.data.portraits import Portraits
-from training.initialise import initialise, latents, metric
-from training.losses import Criterion
+from training.initialise import STARTERS, initialise, latents, metric
+from training.losses import Criterion, Networks
+from training.planes import fit_planes, prefix
+from training.prior import fit_prior
 from training.ranks import ALONE, Ranks
 from training.recipe import Recipe
 from training.record import Record
 
 log = logging.getLogger("cameo.training")
 
+NONE = Networks()
 LOOKS = 10  # times in a run that validation portraits are looked at
 LOOKED_AT = 256  # validation portraits
+LOOKED_AT_BYTES = 96  # about, of a progressive code
 
 
 class Stop(AbstractContextManager["Stop"]):
@@ -60,7 +68,7 @@ class Stop(AbstractContextManager["Stop"]):
 
 def train(
     recipe: Recipe, run: Path, data: Portraits, validation: Portraits, *, device: torch.device,
-    ranks: Ranks = ALONE, sface: Path | None = None, vgg: Path | None = None, start: Path | None = None,
+    ranks: Ranks = ALONE, networks: Networks = NONE, start: Path | None = None,
     save_seconds: float = 60.0,
 ) -> bool:  # fmt: skip
     """Train until the recipe's last step; True when it was reached, False when a signal came first.
@@ -75,7 +83,7 @@ def train(
         claim(recipe, run, start)
     torch.manual_seed(recipe.seed)
     model, average, codebook, criterion = parts(
-        recipe, run, data, device=device, ranks=ranks, sface=sface, vgg=vgg, start=start, begin=begin
+        recipe, run, data, device=device, ranks=ranks, networks=networks, start=start, begin=begin
     )
     optimiser = torch.optim.AdamW(
         [p for p in model.parameters() if p.requires_grad],
@@ -111,7 +119,7 @@ def train(
                 group["lr"] = rate
             commitment = codebook.commitment(recipe.losses.commitment) if codebook else 0.0
             with torch.autocast(device.type, torch.bfloat16, enabled=o.precision == "bfloat16"):
-                out = forward(x_BCHW, *noise(model, o.batch, generator, ranks, device))
+                out = forward(x_BCHW, *drawn(model, recipe, generator, ranks, device))
             named = criterion(out, x_BCHW, commitment, step)
             terms = torch.stack(list(named.values()))
             # One transfer from the device a step, and one exchange between processes.
@@ -154,16 +162,16 @@ def train(
 
 
 def parts(
-    recipe: Recipe, run: Path, data: Portraits, *, device: torch.device, ranks: Ranks, sface: Path | None,
-    vgg: Path | None, start: Path | None, begin: bool,
+    recipe: Recipe, run: Path, data: Portraits, *, device: torch.device, ranks: Ranks, networks: Networks,
+    start: Path | None, begin: bool,
 ) -> tuple[Model, Model, Codebook | None, Criterion]:  # fmt: skip
     """The model, its average, its codes and the loss, on the device; at their beginning if it is one."""
     if ranks.writer:
-        metric_RP = metric(recipe, run, data, sface)
+        metric_RP = metric(recipe, run, data, networks.sface)
     ranks.wait()
-    metric_RP = metric(recipe, run, data, sface)
+    metric_RP = metric(recipe, run, data, networks.sface)
     model = build(recipe.model)
-    codebook = None if isinstance(model, VAE) else Codebook(model.quantiser, recipe.quantiser)
+    codebook = Codebook(model.quantiser, recipe.quantiser) if isinstance(model, VQVAE | GridVQVAE) else None
     if begin and start:
         load_version(model, recipe, start)
     elif begin and ranks.writer:
@@ -176,7 +184,7 @@ def parts(
         codebook = Codebook(codebook.quantiser, recipe.quantiser)  # its averages on the device
         codebook.begin(recipe.optimise.batch)
     average = deepcopy(model).eval().requires_grad_(False)
-    return model.train(), average, codebook, Criterion(recipe, metric_RP, sface, vgg).to(device)
+    return model.train(), average, codebook, Criterion(recipe, metric_RP, networks).to(device)
 
 
 def load_version(model: Model, recipe: Recipe, folder: Path) -> None:
@@ -187,14 +195,23 @@ def load_version(model: Model, recipe: Recipe, folder: Path) -> None:
     model.load_state_dict(load_file(stored.weights))
 
 
-def noise(
-    model: Model, batch: int, generator: torch.Generator, ranks: Ranks, device: torch.device
+def drawn(
+    model: Model, recipe: Recipe, generator: torch.Generator, ranks: Ranks, device: torch.device
 ) -> tuple[Tensor, ...]:
-    """A VAE's noise: this process's part of what is drawn for the whole batch."""
-    if not isinstance(model, VAE):
+    """What a model needs by chance: this process's part of what is drawn for the whole batch.
+
+    A VAE's noise; how many tokens of a progressive code each face may have.
+    """
+    batch, q = recipe.optimise.batch, recipe.quantiser
+    if isinstance(model, VAE):
+        whole = torch.randn(batch, len(model.logvar_L), generator=generator)
+    elif isinstance(model, Progressive):
+        least, most = math.log(q.least_bytes - OVERHEAD), math.log(q.most_bytes - OVERHEAD)
+        budget_B = 8 * (least + (most - least) * torch.rand(batch, generator=generator)).exp()
+        whole = prefix(model.planes.bits_T.cpu(), budget_B)
+    else:
         return ()
-    noise_BL = torch.randn(batch, len(model.logvar_L), generator=generator)
-    return (noise_BL.tensor_split(ranks.world)[ranks.rank].to(device),)
+    return (whole.tensor_split(ranks.world)[ranks.rank].to(device),)
 
 
 def look(record: Record, average: Model, validation: Portraits, step: int) -> None:
@@ -204,7 +221,11 @@ def look(record: Record, average: Model, validation: Portraits, step: int) -> No
         with torch.inference_mode():
             out = to_pixels(average.decoder(average.encoder(to_signal(pixels))))
     else:
-        out = average.decode(average.encode(pixels))
+        tokens = average.encode(pixels)
+        if isinstance(average, Progressive):
+            budget = torch.tensor([8.0 * (LOOKED_AT_BYTES - OVERHEAD)])
+            tokens = tokens[:, : int(prefix(average.planes.bits_T.cpu(), budget))]
+        out = average.decode(tokens)
     mse = (pixels.float() - out.float()).square().mean((1, 2, 3)).clamp(min=1e-6)
     psnr = float((10 * torch.log10(255**2 / mse)).mean())
     record.validate(step, {"psnr": psnr}, pixels, out)
@@ -215,14 +236,18 @@ def finish(average: Model, codebook: Codebook | None, data: Portraits, recipe: R
     """Fit the quantiser to the averaged encoder, on training portraits.
 
     A VAE's bits are divided by the posterior that training ended with; a VQ-VAE's codes, which lag behind the
-    encoder by their moving average, move to the centres of what is assigned to them.
+    encoder by their moving average, move to the centres of what is assigned to them; a progressive code is put in
+    order, and the prior of its tokens is learnt.
     """
     torch.manual_seed(recipe.seed)  # k-means draws
     device = next(average.parameters()).device
-    z_ML = latents(average, data, recipe.seed)
+    z_ML = latents(average, data, recipe.seed, len(data) if isinstance(average, Progressive) else STARTERS)
     average.cpu()
     if isinstance(average, VAE):
         average.quantiser.calibrate(z_ML, (0.5 * average.logvar_L).exp(), average.config.bits)
+    elif isinstance(average, Progressive):
+        fit_planes(average.planes, z_ML)
+        fit_prior(average, z_ML)
     elif codebook:
         codebook.refit(average.quantiser, z_ML)
     average.to(device)

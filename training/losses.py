@@ -1,15 +1,28 @@
 """The terms of the training loss, each with a name."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from app.nn.progressive import ProgressiveOutput
 from app.nn.vae import VAEOutput
 from app.nn.vqvae import VQVAEOutput
 from training.identity import SFace
-from training.perceptual import Perceptual
+from training.perceptual import LPIPS, Perceptual
 from training.recipe import Losses, Recipe
+
+Output = VAEOutput | VQVAEOutput | ProgressiveOutput
+
+
+@dataclass(frozen=True)
+class Networks:
+    """Weights of the networks that losses need, as paths."""
+
+    sface: Path | None = None
+    vgg: Path | None = None
+    lpips: Path | None = None
 
 
 class Criterion(nn.Module):
@@ -20,15 +33,16 @@ class Criterion(nn.Module):
 
     metric_RP: Tensor | None
 
-    def __init__(self, recipe: Recipe, metric_RP: Tensor | None, sface: Path | None, vgg: Path | None) -> None:
+    def __init__(self, recipe: Recipe, metric_RP: Tensor | None, networks: Networks) -> None:
         super().__init__()
         self.weights = w = recipe.losses
         self.learns_codes = recipe.quantiser.update == "gradient"
         self.register_buffer("metric_RP", metric_RP)
-        self.sface = SFace(needed(sface, "likeness", "--sface")) if w.likeness else None
-        self.perceptual = Perceptual(needed(vgg, "perceptual", "--vgg")) if w.perceptual else None
+        self.sface = SFace(needed(networks.sface, "likeness", "--sface")) if w.likeness else None
+        self.perceptual = Perceptual(needed(networks.vgg, "perceptual", "--vgg")) if w.perceptual else None
+        self.lpips = LPIPS(needed(networks.lpips, "lpips", "--lpips")) if w.lpips else None
 
-    def forward(self, out: VAEOutput | VQVAEOutput, x_BCHW: Tensor, commitment: float, step: int) -> dict[str, Tensor]:
+    def forward(self, out: Output, x_BCHW: Tensor, commitment: float, step: int) -> dict[str, Tensor]:
         """Weighted scalars by name, whose sum is the loss. Pictures are in [-1, 1].
 
         ``commitment`` is the cost for now, see :meth:`training.codebook.Codebook.commitment`.
@@ -42,20 +56,34 @@ class Criterion(nn.Module):
         numbers = x_BCHW[0].numel()
         if isinstance(out, VAEOutput):
             named["kl"] = kl_weight(w, step) * out.kl / numbers
+        elif isinstance(out, ProgressiveOutput):
+            named["rate"] = w.rate * rate(out) / numbers
         else:
             named["commitment"] = commitment * squared(out.z_BL - out.q_BL.detach()) / numbers
             if self.learns_codes:
                 named["codebook"] = squared(out.z_BL.detach() - out.q_BL) / numbers
         if self.metric_RP is not None:
             named["identity"] = w.identity * squared((picture_BCHW - x_BCHW).flatten(1) @ self.metric_RP.T)
-        if self.sface is not None:
+        if self.sface is not None and step >= w.late:
             seen = slice(w.likeness_faces)
             cosine_B = (self.sface(picture_BCHW[seen]) * self.sface(x_BCHW[seen]).detach()).sum(1)
             named["likeness"] = w.likeness * (1 - cosine_B).mean()
-        if self.perceptual is not None:
+        if self.perceptual is not None and step >= w.late:
             seen = slice(w.perceptual_faces)
             named["perceptual"] = w.perceptual * self.perceptual(picture_BCHW[seen], x_BCHW[seen])
+        if self.lpips is not None and step >= w.late:
+            seen = slice(w.lpips_faces)
+            named["lpips"] = w.lpips * self.lpips(picture_BCHW[seen], x_BCHW[seen]).mean()
         return named
+
+
+def rate(out: ProgressiveOutput) -> Tensor:
+    """What latents cost, in squares of the finest step a face: log2(1 + |z| / step) bits, at a price of step^2 each.
+
+    On the curve of a uniform quantiser's error over its bits that is, up to a factor, the slope.
+    """
+    bits_BL = (1 + out.z_BL.abs() / out.step_BL.clamp(min=1)).log2()
+    return (out.step_BL.square() * bits_BL).sum(1).mean()
 
 
 def squared(error_BL: Tensor) -> Tensor:

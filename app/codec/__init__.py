@@ -1,18 +1,33 @@
 """Tokens to payload and back. numpy only; nothing here knows models, files or HTTP.
 
-``encode`` makes a payload. Reading one takes two steps, since its tag says which model's levels decode the
-body: ``unwrap``, then ``decode_body``.
+``encode`` and ``encode_progressive`` make a payload, ``shorten`` cuts a progressive one. Reading one takes two
+steps, since its tag says which model's levels or prior decode the body: ``unwrap``, then ``decode_body``.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.codec import fixed
+from app.codec import fixed, progressive
 from app.codec.container import OVERHEAD, Coding, Payload, crc8, unwrap, wrap
+from app.codec.progressive import Prior
+from app.errors import DamagedPayload
 
-__all__ = ["OVERHEAD", "Coding", "Payload", "crc8", "decode_body", "encode", "unwrap", "wrap"]
+__all__ = [
+    "OVERHEAD",
+    "Coding",
+    "Payload",
+    "Prior",
+    "crc8",
+    "decode_body",
+    "encode",
+    "encode_progressive",
+    "shorten",
+    "unwrap",
+    "wrap",
+]
 
 
 def encode(tokens: NDArray[np.integer[Any]], levels: NDArray[np.integer[Any]], tag: bytes) -> bytes:
@@ -23,9 +38,44 @@ def encode(tokens: NDArray[np.integer[Any]], levels: NDArray[np.integer[Any]], t
     return wrap(Payload(Coding.FIXED, tag, fixed.pack(tokens, levels)))
 
 
-def decode_body(payload: Payload, levels: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
-    """The tokens of a payload, in the shape of ``levels``.
+def encode_progressive(tokens_K: NDArray[np.integer[Any]], prior: Prior, tag: bytes, max_bytes: int) -> bytes:
+    """The payload of as many of ``tokens_K`` as go into ``max_bytes`` bytes, frame included.
 
-    Raises TruncatedPayload, OverlongPayload or DamagedPayload.
+    It has ``max_bytes`` bytes unless the tokens take less, or ``wrap`` had to leave one out.
+
+    Raises WrongTokenShape or TokenOutOfRange, and ValueError for less than OVERHEAD + 1 bytes or without tokens.
     """
+    return wrap(Payload(Coding.PROGRESSIVE, tag, progressive.pack(tokens_K, prior, _body_bytes(max_bytes))))
+
+
+def shorten(payload: Payload, max_bytes: int) -> bytes:
+    """A progressive payload cut to ``max_bytes`` bytes, frame included, or as it is where it has no more.
+
+    Raises ValueError for another coding, or for less than OVERHEAD + 1 bytes.
+    """
+    if payload.coding is not Coding.PROGRESSIVE:
+        raise ValueError("Only progressive payloads can be shortened.")
+    return wrap(replace(payload, body=payload.body[: _body_bytes(max_bytes)]))
+
+
+def decode_body(payload: Payload, levels: NDArray[np.integer[Any]] | Prior) -> NDArray[np.int64]:
+    """The tokens of a payload: by levels in their shape, by a prior a list of up to T.
+
+    Raises TruncatedPayload, OverlongPayload or DamagedPayload, the last also where the coding is not the model's.
+    """
+    coding = Coding.PROGRESSIVE if isinstance(levels, Prior) else Coding.FIXED
+    if payload.coding is not coding:
+        raise DamagedPayload(
+            f"The payload's coding is {payload.coding.name.lower()}, its model's is {coding.name.lower()}.",
+            coding=int(payload.coding),
+            expected=int(coding),
+        )
+    if isinstance(levels, Prior):
+        return progressive.unpack(payload.body, levels)
     return fixed.unpack(payload.body, levels)
+
+
+def _body_bytes(max_bytes: int) -> int:
+    if max_bytes <= OVERHEAD:
+        raise ValueError(f"A progressive payload has at least {OVERHEAD + 1} bytes, not {max_bytes}.")
+    return max_bytes - OVERHEAD

@@ -5,20 +5,22 @@ from dataclasses import fields
 from typing import Any
 
 from app.nn.grid import GridVQVAE, GridVQVAEConfig
+from app.nn.progressive import Progressive, ProgressiveConfig
 from app.nn.vae import VAE, VAEConfig
 from app.nn.vqvae import VQVAE, VQVAEConfig
 
-Model = VAE | VQVAE | GridVQVAE
+Model = VAE | VQVAE | GridVQVAE | Progressive
 
 _KINDS: dict[str, tuple[type[Any], type[Any]]] = {
     "vae": (VAE, VAEConfig),
     "vqvae": (VQVAE, VQVAEConfig),
     "vqvae-grid": (GridVQVAE, GridVQVAEConfig),
+    "progressive": (Progressive, ProgressiveConfig),
 }
 
 
 def build(config: Mapping[str, Any]) -> Model:
-    """A model with random weights from ``{"kind": "vae" | "vqvae" | "vqvae-grid", ...}``.
+    """A model with random weights from ``{"kind": "vae" | "vqvae" | "vqvae-grid" | "progressive", ...}``.
 
     ValueError names what is wrong.
     """

@@ -49,19 +49,26 @@ class Mixer(nn.Module):
         zero(self.head)
 
     def forward(self, y_BNK: Tensor) -> Tensor:
-        out: Tensor = y_BNK + self.head(self.norm(self.blocks(self.embed(y_BNK))))
-        return out
+        return self.hidden(y_BNK)[0]
+
+    def hidden(self, y_BNK: Tensor, condition_B1D: Tensor | float = 0.0) -> tuple[Tensor, Tensor]:
+        """The bands, and the hidden state h_BND that they were made of. A condition is added to every patch."""
+        h_BND = self.norm(self.blocks(self.embed(y_BNK) + condition_B1D))
+        return y_BNK + self.head(h_BND), h_BND
 
 
 class Refiner(nn.Module):
-    """Convolutions over the whole picture, which know no patches and so smooth their edges: x_BCHW -> x_BCHW."""
+    """Convolutions over the whole picture, which know no patches and so smooth their edges: x_BCHW -> x_BCHW.
 
-    def __init__(self, size: int, channels: int) -> None:
+    ``features`` further channels on the grid of 32 x 32 may tell them more than the picture does.
+    """
+
+    def __init__(self, size: int, channels: int, features: int = 0) -> None:
         super().__init__()
-        fold = size // REFINE_GRID
+        self.fold = fold = size // REFINE_GRID
         self.body = nn.Sequential(
             nn.PixelUnshuffle(fold),
-            nn.Conv2d(3 * fold**2, channels, 3, padding=1),
+            nn.Conv2d(3 * fold**2 + features, channels, 3, padding=1),
             ConvBlock(channels),
             ConvBlock(channels),
         )
@@ -69,8 +76,15 @@ class Refiner(nn.Module):
         zero(self.head)
         self.unfold = nn.PixelShuffle(fold)
 
-    def forward(self, x_BCHW: Tensor) -> Tensor:
-        out: Tensor = x_BCHW + self.unfold(self.head(self.body(x_BCHW)))
+    def pixels(self, patch: int) -> int:
+        """Points of the grid along the side of a patch."""
+        return patch // self.fold
+
+    def forward(self, x_BCHW: Tensor, features_BCHW: Tensor | None = None) -> Tensor:
+        h_BCHW = self.body[0](x_BCHW)
+        if features_BCHW is not None:
+            h_BCHW = torch.cat([h_BCHW, features_BCHW], dim=1)
+        out: Tensor = x_BCHW + self.unfold(self.head(self.body[1:](h_BCHW)))
         return out
 
 

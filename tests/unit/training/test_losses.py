@@ -7,7 +7,7 @@ from torch import Tensor
 from app.nn.vae import VAEOutput
 from app.nn.vqvae import VQVAEOutput
 from app.quality import installed_judge
-from training.losses import Criterion
+from training.losses import Criterion, Networks
 from training.recipe import Losses, Quantiser, Recipe
 
 X = torch.linspace(-1, 1, 2 * 3 * 64 * 64).view(2, 3, 64, 64)
@@ -23,7 +23,7 @@ def criterion(metric: Tensor | None = None, update: str = "ema", **losses: float
         "name": "test", "description": "", "model": MODEL, "optimise": {"steps": 1},
         "losses": {"kl": 1} | losses, "quantiser": {"update": update},
     })  # fmt: skip
-    return Criterion(recipe, metric, installed_judge(), None)
+    return Criterion(recipe, metric, Networks(sface=installed_judge()))
 
 
 def vq(picture: Tensor = X + 0.5) -> VQVAEOutput:
@@ -87,7 +87,7 @@ def test_missing_weights_are_asked_for(loss: str) -> None:
         {"name": "test", "description": "", "model": MODEL, "optimise": {"steps": 1}, "losses": {"kl": 1, loss: 1}}
     )
     with pytest.raises(ValueError, match=rf"losses.{loss}: give the network's weights with --(sface|vgg) FILE"):
-        Criterion(recipe, None, None, None)
+        Criterion(recipe, None, Networks())
 
 
 def test_perceptual_weights_that_are_not_there(tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_perceptual_weights_that_are_not_there(tmp_path: Path) -> None:
         "losses": {"kl": 1, "perceptual": 1},
     })  # fmt: skip
     with pytest.raises(FileNotFoundError):
-        Criterion(recipe, None, None, tmp_path / "vgg.npz")
+        Criterion(recipe, None, Networks(vgg=tmp_path / "vgg.npz"))
 
 
 def test_a_picture_term_is_needed() -> None:

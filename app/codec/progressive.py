@@ -1,0 +1,318 @@
+"""Progressive coding: a list of tokens, the most telling first, of which any first part is a coarser portrait.
+
+Tokens are steps of bit planes. Each belongs to a latent and takes a value of three:
+
+    while all earlier tokens of its latent are 0    0 the latent is still zero, 1 it became positive, 2 negative
+    afterwards (a refinement)                       0 or 1: the lower or upper half of what is left
+
+A token is one or two yes-or-no decisions, numbered by what they ask: 0 "is it not zero?", and only then
+1 "is it negative?"; a refinement asks 2 "the upper half?". How likely a yes is comes from a NADE (Larochelle
+& Murray 2011) in integers, which sees all tokens of the blocks of 32 before the token's own; see ``Prior``.
+
+A range coder turns decisions into bytes. A stream is a number in [0, 1), most significant byte first, and every
+decision narrows the interval in which the number lies; yes is its lower part. A body is the first bytes of a
+stream: what is cut off could have been anything, so decoding goes on while all numbers that begin with the body
+agree on the decision. Nothing marks the end, and no bit of a body is wasted on it.
+
+    T, t  tokens of the whole list, one of them    K  tokens of a first part    B  blocks of 32 tokens
+    H     units of the context                     R  rows: 3 t + value         D  rows of a block: 3 t + decision
+
+No float takes part, so bodies and tokens are the same on every machine.
+"""
+
+from dataclasses import dataclass
+from decimal import Context, Decimal
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.errors import TokenOutOfRange, WrongTokenShape
+
+BLOCK = 32
+VALUES = 3
+NAT = 2048  # logits are in units of 1 / NAT
+LEAST_LOGIT, MOST_LOGIT, LOGIT_SHIFT = -8 * NAT, 8 * NAT - 1, 4
+MOST_WEIGHT = 2**15 - 1  # of ``embed_T3H`` and ``output_T3H``: they fit 16 bits
+MOST_BIAS = 2**31 - 1
+MOST_CONTEXT = 255
+
+_ONE = 2**32  # the interval's width at the start
+_LEAST_RANGE = 2**24  # below it, a byte is out
+_LOW_BYTES = 2**24 - 1
+_PROBABILITY_BITS = 16
+_FINER = 16  # the most bits by which two decisions in a row shift the interval
+
+
+def _table() -> NDArray[np.int64]:
+    # decimal rounds exp correctly, which no C library promises. 24 digits leave no doubt about the last one here.
+    exact, half = Context(prec=24), 1 << LOGIT_SHIFT - 1
+    scale = 1 << _PROBABILITY_BITS
+    upper = []
+    for middle in range(half, MOST_LOGIT, 2 * half):
+        no = exact.exp(exact.divide(Decimal(-middle), Decimal(NAT)))
+        upper.append(int(exact.to_integral_value(exact.divide(Decimal(scale), exact.add(Decimal(1), no)))))
+    upper_half = np.minimum(np.array(upper, np.int64), scale - 32)
+    return np.concatenate([scale - upper_half[::-1], upper_half])
+
+
+TABLE = _table()
+"""65536 times the probability of a yes, for each cell of 16 logits from -8 nats on: the sigmoid of its middle."""
+TABLE.flags.writeable = False
+
+
+@dataclass(frozen=True, eq=False)
+class Prior:
+    """How likely each decision is, given the tokens of earlier blocks. All arrays are integers of any type:
+
+        h_H   = sum of embed_T3H[u, token of u] over all tokens u of earlier blocks
+        a_H   = clip(h_H, 0, 255)
+        logit = clip(bias_T3[t, d] + sum_H output_T3H[t, d] a_H, -8 nats, 8 nats), in units of 1 / 2048 nat
+        P(decision d of token t is yes) = TABLE[(logit + 16384) >> 4] / 65536
+
+    ``latent_T`` names the latent of each token: any numbers from 0 on. The arrays must not change afterwards.
+    Raises ValueError where shapes or ranges are wrong.
+    """
+
+    latent_T: NDArray[np.integer[Any]]
+    embed_T3H: NDArray[np.integer[Any]]
+    output_T3H: NDArray[np.integer[Any]]
+    bias_T3: NDArray[np.integer[Any]]
+
+    def __post_init__(self) -> None:
+        T = len(self)
+        H = self.embed_T3H.shape[-1] if self.embed_T3H.ndim else 0
+        if not T:
+            raise ValueError("A prior has at least one token.")
+        for name, array, shape, least, most in (
+            ("latent_T", self.latent_T, (T,), 0, 2**31 - 1),
+            ("embed_T3H", self.embed_T3H, (T, VALUES, H), -MOST_WEIGHT, MOST_WEIGHT),
+            ("output_T3H", self.output_T3H, (T, VALUES, H), -MOST_WEIGHT, MOST_WEIGHT),
+            ("bias_T3", self.bias_T3, (T, VALUES), -MOST_BIAS, MOST_BIAS),
+        ):
+            if not np.issubdtype(array.dtype, np.integer):
+                raise ValueError(f"{name} is of {array.dtype}, not of integers.")
+            if array.shape != shape:
+                raise ValueError(f"{name} has the shape {list(array.shape)}, expected {list(shape)}.")
+            if array.size and not least <= int(array.min()) <= int(array.max()) <= most:
+                raise ValueError(f"{name} ranges over {array.min()} to {array.max()}, outside {least} to {most}.")
+
+    def __len__(self) -> int:
+        """T: the tokens of a whole list."""
+        return int(self.latent_T.shape[0]) if self.latent_T.ndim else 0
+
+    @cached_property
+    def latents(self) -> NDArray[np.int64]:
+        """``latent_T`` with the latents renumbered, without gaps."""
+        numbers: NDArray[np.int64] = np.unique(self.latent_T, return_inverse=True)[1]
+        return numbers
+
+    @cached_property
+    def rows(self) -> NDArray[np.int64]:
+        """RH: ``embed_T3H`` with a row for each token and value."""
+        return self.embed_T3H.astype(np.int64).reshape(len(self) * VALUES, self.embed_T3H.shape[2])
+
+    @cached_property
+    def outputs(self) -> NDArray[np.int64]:
+        """BDH: ``output_T3H`` in blocks."""
+        return self._blocks(self.output_T3H)
+
+    @cached_property
+    def biases(self) -> NDArray[np.int64]:
+        """BD: ``bias_T3`` in blocks."""
+        return self._blocks(self.bias_T3)
+
+    def _blocks(self, array: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
+        # The last block may lack tokens; nothing reads what is put in their place.
+        missing = -len(self) % BLOCK
+        filled = np.pad(array.astype(np.int64), ((0, missing), *((0, 0) for _ in array.shape[1:])))
+        return filled.reshape(len(filled) // BLOCK, BLOCK * VALUES, *array.shape[2:])
+
+    def probabilities(self, h_BH: NDArray[np.int64], first: int = 0) -> NDArray[np.int64]:
+        """65536 times the probability of a yes, BD, for the blocks from ``first`` on; ``h_BH`` are their contexts."""
+        blocks = slice(first, first + len(h_BH))
+        a_BH1 = np.minimum(np.maximum(h_BH, 0), MOST_CONTEXT)[:, :, None]
+        logit_BD = (self.outputs[blocks] @ a_BH1)[:, :, 0] + self.biases[blocks]
+        logit_BD = np.minimum(np.maximum(logit_BD, LEAST_LOGIT), MOST_LOGIT)
+        probability_BD: NDArray[np.int64] = TABLE[(logit_BD - LEAST_LOGIT) >> LOGIT_SHIFT]
+        return probability_BD
+
+
+def pack(tokens_K: NDArray[np.integer[Any]], prior: Prior, most_bytes: int) -> bytes:
+    """The first ``most_bytes`` bytes of the stream of K <= T tokens; all of it where it is no longer than that.
+
+    The whole stream is the shortest from which :func:`unpack` reads these tokens and no more. Of a few first parts
+    in ten thousand (never of one that ``unpack`` gave, never of all T tokens) no bytes can say that it ends there;
+    then a few more tokens than K are read.
+
+    Raises WrongTokenShape for more than T tokens, TokenOutOfRange for the first impossible one, TypeError where
+    they are not integers.
+    """
+    check(tokens_K, prior)
+    K = len(tokens_K)
+    refines_K = _refinements(tokens_K, prior)
+    probability_T3 = prior.probabilities(_contexts(tokens_K, prior)).reshape(-1, VALUES)
+    # A token's first decision and, where the token has one, its second.
+    first_K = np.where(refines_K, 2, 0)
+    asked_K2 = np.stack([np.ones(K, np.bool_), ~refines_K & (tokens_K > 0)], 1)
+    answer_K2 = np.stack([tokens_K > 0, tokens_K == VALUES - 1], 1)
+    probability_K2 = np.stack([probability_T3[np.arange(K), first_K], probability_T3[:K, 1]], 1)
+    following: list[int] = []
+    if len(prior) > K:
+        refines = bool(((prior.latents[:K] == prior.latents[K]) & (tokens_K > 0)).any())
+        following = probability_T3[K, 2:].tolist() if refines else probability_T3[K, :2].tolist()
+    return _encode(probability_K2[asked_K2].tolist(), answer_K2[asked_K2].tolist(), following, most_bytes)
+
+
+def unpack(body: bytes, prior: Prior) -> NDArray[np.int64]:
+    """The tokens that all streams beginning with ``body`` share: K of them, from 0 to T.
+
+    Any bytes are the body of some tokens, so nothing is refused here.
+    """
+    tokens: list[int] = []
+    latents = prior.latents.tolist()
+    refines = [False] * len(latents)
+    h_1H = np.zeros((1, prior.rows.shape[1]), np.int64)
+    # The lowest and highest place within the interval that a stream can have which begins with these bytes.
+    low, high = int.from_bytes(body[:4].ljust(4, b"\0")), int.from_bytes(body[:4].ljust(4, b"\xff"))
+    width, position, size = _ONE, 4, len(body)
+    for start in range(0, len(latents), BLOCK):
+        probabilities = prior.probabilities(h_1H, start // BLOCK)[0].tolist()
+        for number, latent in enumerate(latents[start : start + BLOCK]):
+            decision = 2 if refines[latent] else 0
+            while True:
+                split = (width >> _PROBABILITY_BITS) * probabilities[VALUES * number + decision]
+                yes = high < split
+                if yes:
+                    width = split
+                elif low >= split:
+                    low, high, width = low - split, high - split, width - split
+                else:
+                    return np.array(tokens, np.int64)
+                while width < _LEAST_RANGE:
+                    width <<= 8
+                    if position < size:
+                        low, high = low << 8 | body[position], high << 8 | body[position]
+                    else:
+                        low, high = low << 8, high << 8 | 0xFF
+                    position += 1
+                if decision or not yes:
+                    break
+                decision = 1
+            if decision == 1:
+                refines[latent] = True
+                tokens.append(1 + yes)
+            else:
+                tokens.append(int(yes))
+        rows = np.arange(start, len(tokens)) * VALUES + tokens[start:]
+        h_1H += prior.rows[rows].sum(0)
+    return np.array(tokens, np.int64)
+
+
+def check(tokens_K: NDArray[np.integer[Any]], prior: Prior) -> None:
+    """Raise what :func:`pack` raises where these cannot be the first tokens of a list."""
+    if not np.issubdtype(tokens_K.dtype, np.integer):
+        raise TypeError(f"Tokens are integers, these are {tokens_K.dtype}.")
+    if tokens_K.ndim != 1 or len(tokens_K) > len(prior):
+        raise WrongTokenShape(
+            f"The tokens have the shape {list(tokens_K.shape)}, the model's are a list of at most {len(prior)}.",
+            shape=list(tokens_K.shape),
+            most=[len(prior)],
+        )
+    levels_K = np.where(_refinements(tokens_K, prior), VALUES - 1, VALUES)
+    outside = np.flatnonzero((tokens_K < 0) | (tokens_K >= levels_K))
+    if len(outside):
+        at = int(outside[0])
+        value, levels = int(tokens_K[at]), int(levels_K[at])
+        raise TokenOutOfRange(
+            f"The token at [{at}] is {value}, outside 0 to {levels - 1}.", position=[at], value=value, levels=levels
+        )
+
+
+def _refinements(tokens_K: NDArray[np.integer[Any]], prior: Prior) -> NDArray[np.bool_]:
+    """Which tokens refine: those whose latents have a token other than 0 before them."""
+    K, T = len(tokens_K), len(prior)
+    latents_K = prior.latents[:K]
+    began_L = np.full(T, T)
+    backwards = np.flatnonzero(tokens_K)[::-1]
+    began_L[latents_K[backwards]] = backwards  # of several tokens of a latent the last in this order stays: the first
+    refines: NDArray[np.bool_] = began_L[latents_K] < np.arange(K)
+    return refines
+
+
+def _contexts(tokens_K: NDArray[np.integer[Any]], prior: Prior) -> NDArray[np.int64]:
+    """h_BH of every block that has a token of these K or the one after them."""
+    K, H = len(tokens_K), prior.rows.shape[1]
+    whole = K // BLOCK
+    rows = np.arange(whole * BLOCK) * VALUES + tokens_K[: whole * BLOCK].astype(np.int64)
+    sums_BH = prior.rows[rows].reshape(whole, BLOCK, H).sum(1)
+    h_BH = np.concatenate([np.zeros((1, H), np.int64), sums_BH.cumsum(0)])
+    return h_BH[: len(prior.biases)]
+
+
+def _encode(probabilities: list[int], answers: list[bool], following: list[int], most_bytes: int) -> bytes:
+    """The first bytes of the stream of these decisions, which ends where ``following``, if any, cannot be decided.
+
+    ``following`` are the probabilities of the next token's decisions: none, one, or one and that after a yes.
+    """
+    out = bytearray()
+    low, width = 0, _ONE  # the interval behind the bytes in ``out``; ``low`` may be over 1 until it is carried
+    for probability, yes in zip(probabilities, answers, strict=True):
+        split = (width >> _PROBABILITY_BITS) * probability
+        if yes:
+            width = split
+        else:
+            low += split
+            width -= split
+        while width < _LEAST_RANGE:
+            if low >= _ONE:
+                _carry(out)
+                low -= _ONE
+            out.append(low >> 24)
+            low, width = (low & _LOW_BYTES) << 8, width << 8
+            # A carry comes to a byte at most once, and passes through 0xFF alone.
+            if len(out) > most_bytes and out[-1] != 0xFF:
+                return bytes(out[:most_bytes])
+    number, size = _ending(low, width, following)
+    if number >> 8 * size:
+        _carry(out)
+        number -= 1 << 8 * size
+    return bytes((out + number.to_bytes(size))[:most_bytes])
+
+
+def _carry(out: bytearray) -> None:
+    at = len(out) - 1
+    while out[at] == 0xFF:
+        out[at] = 0
+        at -= 1
+    out[at] += 1
+
+
+def _ending(low: int, width: int, following: list[int]) -> tuple[int, int]:
+    """The fewest bytes that end a stream, as a number that may be over 1, and how many they are.
+
+    All streams that go on from there must lie within the interval, and on both sides of a following decision.
+    """
+    splits = []
+    base = low << _FINER
+    part, shift = width, _FINER
+    for probability in following:
+        while part < _LEAST_RANGE:
+            part, shift = part << 8, shift - 8
+        part = (part >> _PROBABILITY_BITS) * probability
+        splits.append(base + (part << shift))
+    end = base + (width << _FINER)
+    sizes = range((32 + _FINER) // 8)
+    for size in sizes:
+        bits = 32 + _FINER - 8 * size
+        for split in splits:
+            number = split >> bits
+            if base <= number << bits < split and number + 1 << bits <= end:
+                return number, size
+    for size in sizes:
+        bits = 32 + _FINER - 8 * size
+        number = -(-base >> bits)
+        if number + 1 << bits <= end:
+            return number, size
+    raise AssertionError("the interval is at least 2**-8 wide, so two bytes name a part of it")
