@@ -13,11 +13,12 @@ from tests.tiny import publish_tiny
 
 @pytest.fixture(scope="session")
 def tiny_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Not to be changed: ``tiny-vae`` in two versions, the first of them its default, and ``tiny-vqvae`` in one."""
+    """Not to be changed: ``tiny-vae`` in two versions, the first of them its default, and two others in one each."""
     root = tmp_path_factory.mktemp("stores") / "tiny"
     publish_tiny(root, "tiny-vae", seed=1)
     publish_tiny(root, "tiny-vae", seed=2)
     publish_tiny(root, "tiny-vqvae")
+    publish_tiny(root, "tiny-progressive")
     (root / "store.json").write_text('{"default_model": "tiny-vae", "default_versions": {"tiny-vae": 1}}')
     return root
 

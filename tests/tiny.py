@@ -1,4 +1,4 @@
-"""A model store with three small models of random weights, for tests that need a store but no face."""
+"""A model store with small models of random weights, for tests that need a store but no face."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 from app.codec import OVERHEAD
 from app.codec.fixed import body_bits, body_bytes
 from app.nn import Model, build
+from app.nn.progressive import Progressive
 from app.nn.vae import VAE
 from app.store.manifest import Draft, Tokens, Training
 from app.store.publish import next_version, publish
@@ -26,15 +27,25 @@ CONFIGS = {
     "tiny-grid": {"kind": "vqvae-grid", "size": 64, "width": 8, "depth": 1, "codes": 16, "code_dim": 2},
 }  # fmt: skip
 
+# By itself: its forward() and the number of its tokens are of another kind.
+PROGRESSIVE = {
+    "kind": "progressive", "size": 64, "patch": 16, "bands": 16, "latents": [200, 120], "planes": 8, "tokens": 2400,
+    "context": 8, "width": 8, "depth": 1, "refine": 4, "features": 2,
+}  # fmt: skip
+PROGRESSIVE_RATES, PROGRESSIVE_DEFAULT = (32, 48, 96, 192, 320), 96
+
 
 def tiny_model(name: str, seed: int = 0) -> Model:
     """A model that depends on its input everywhere, so that no two pictures give the same tokens."""
     torch.manual_seed(seed)
-    model = build(CONFIGS[name]).eval()
+    model = build(PROGRESSIVE if name == "tiny-progressive" else CONFIGS[name]).eval()
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.05)
     noise = torch.rand(512, 3, model.config.size, model.config.size) * 2 - 1
     with torch.no_grad():
+        if isinstance(model, Progressive):
+            _order_planes(model, noise)
+            return model
         latents = model.encoder(noise)
         if isinstance(model, VAE):
             model.quantiser.calibrate(latents, torch.full((latents.shape[1],), 0.1), model.config.bits)
@@ -44,19 +55,38 @@ def tiny_model(name: str, seed: int = 0) -> Model:
     return model
 
 
+def _order_planes(model: Progressive, noise: torch.Tensor) -> None:
+    """Latents that fill their planes, every other of which begins with the second one; and any prior."""
+    latents, planes = sum(model.config.latents), model.config.planes
+    plane_T, latent_T = torch.tensor(
+        [(plane, latent) for plane in range(planes) for latent in range(latents) if plane >= latent % 2]
+    ).T
+    model.planes.order(latent_T, plane_T)
+    spread = model.encoder(noise).std(0).split(list(model.config.latents))
+    for layer, std in zip(model.encoder.to_latents, spread, strict=True):
+        assert isinstance(layer, torch.nn.Linear)
+        layer.weight.mul_(40 / std[:, None])
+        layer.bias.mul_(40 / std)
+    for array, most in ((model.embed_T3H, 40), (model.output_T3H, 3), (model.bias_T3, 2000)):
+        array.random_(-most, most + 1)
+
+
 def publish_tiny(root: Path, name: str, seed: int = 0) -> StoredVersion:
     """The next version of a tiny model."""
     root.mkdir(exist_ok=True)
     model = tiny_model(name, seed)
     levels = model.levels
+    several = isinstance(model, Progressive)
     now = datetime.now(UTC)
     draft = Draft(
         name=name, version=next_version(root, name), created=now, description="random weights for tests",
-        model=CONFIGS[name], portrait=model.config.size,
+        model=PROGRESSIVE if several else CONFIGS[name], portrait=model.config.size,
         tokens=Tokens(
-            shape=levels.shape, codebook_size=None if name == "tiny-vae" else 16, bits=body_bits(levels)
+            shape=levels.shape, codebook_size={"tiny-vae": None, "tiny-progressive": 3}.get(name, 16),
+            bits=body_bits(levels),
         ),
-        rates=(OVERHEAD + body_bytes(levels),),
+        rates=PROGRESSIVE_RATES if several else (OVERHEAD + body_bytes(levels),),
+        default_rate=PROGRESSIVE_DEFAULT if several else None,
         training=Training(
             recipe={}, commit="none", seed=seed, data=(), steps=0, images_seen=0, seconds=0, machine="test",
             torch=torch.__version__, started=now, finished=now,

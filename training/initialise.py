@@ -103,7 +103,7 @@ def fit_transform(model: VAE | VQVAE | Progressive, recipe: Recipe, data: Portra
         fit_planes(model.planes, z_ML / step)
         scale_L /= step
         syntheses = [synthesis * step for synthesis in syntheses]
-        log.info("the finest of %d planes is a step of %.3g", c.planes, step)
+        log.info("the finest of %d planes is a step of %.3g", model.config.planes, step)
     _install(model.encoder, model.decoder, to_bands_KP, mean_NP, analyses, syntheses, scale_L, order_L)
 
 
@@ -164,8 +164,8 @@ def _balanced(variance_L: Tensor, tokens: int, code_dim: int) -> Tensor:
 
 
 def _install(
-    encoder: Encoder, decoder: Decoder | ProgressiveDecoder, to_bands_KP: Tensor, mean_NP: Tensor, analyses: list[Tensor],
-    syntheses: list[Tensor], scale_L: Tensor, order_L: Tensor,
+    encoder: Encoder, decoder: Decoder | ProgressiveDecoder, to_bands_KP: Tensor, mean_NP: Tensor,
+    analyses: list[Tensor], syntheses: list[Tensor], scale_L: Tensor, order_L: Tensor,
 ) -> None:  # fmt: skip
     """Write the transform into the frozen layers; the mean goes into their biases."""
     encoder.to_bands.weight.copy_(to_bands_KP)

@@ -247,7 +247,7 @@ def finish(average: Model, codebook: Codebook | None, data: Portraits, recipe: R
         average.quantiser.calibrate(z_ML, (0.5 * average.logvar_L).exp(), average.config.bits)
     elif isinstance(average, Progressive):
         fit_planes(average.planes, z_ML)
-        fit_prior(average, z_ML)
+        fit_prior(average, z_ML, recipe.quantiser.prior_steps)
     elif codebook:
         codebook.refit(average.quantiser, z_ML)
     average.to(device)

@@ -9,7 +9,8 @@ from app.nn.progressive import BitPlanes
 
 RARE = 2e-4  # a plane that fewer faces than this reach is not coded: their latent is cut off below it
 
-STEP_ROUNDS = 12
+STEP_ROUNDS = 8
+LARGEST = 4  # standard deviations of the widest latent that its planes hold
 
 
 @torch.no_grad()
@@ -70,8 +71,12 @@ def fit_planes(planes: BitPlanes, z_ML: Tensor) -> Tensor:
 
 @torch.no_grad()
 def fit_step(planes: BitPlanes, z_ML: Tensor, bits: int) -> float:
-    """The finest step, in units of z_ML, at which all tokens of an average face take so many bits."""
-    low, high = 1e-3, float(z_ML.std(0).max())
+    """The finest step, in units of z_ML, at which all tokens of an average face take so many bits.
+
+    None so fine that the planes could not hold the latents; where tokens are too few to reach it, that limit.
+    """
+    high = float(z_ML.std(0).max())
+    low = high * LARGEST / float(2**planes.planes)
     for _ in range(STEP_ROUNDS):
         step = (low * high) ** 0.5
         try:

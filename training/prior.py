@@ -20,7 +20,7 @@ log = logging.getLogger("cameo.training")
 
 UNIT = 32  # integers of the context to one unit in training
 LARGEST = 127  # of the weights: they are stored as 8 bits
-STEPS, BATCH = 900, 256
+BATCH = 256
 LEARNING_RATE, WEIGHT_DECAY = 4e-3, 0.02
 HELD_OUT = 16  # every so many faces one tells what the prior is worth, and is not learnt from
 REFINES = 3  # what is added to the value of a token that refines
@@ -75,7 +75,7 @@ def whole(array: Tensor, unit: int) -> Tensor:
 
 
 @torch.enable_grad()
-def fit_prior(model: Progressive, z_ML: Tensor, steps: int = STEPS) -> dict[str, float]:
+def fit_prior(model: Progressive, z_ML: Tensor, steps: int) -> dict[str, float]:
     """Learn the prior of the tokens of latents z_ML, and give it to the model.
 
     What a held-out face then takes for all its tokens, in bits: ``fixed`` width, ``alone`` (each token by its own

@@ -3,6 +3,7 @@
 import argparse
 import logging
 import tempfile
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,23 @@ from safetensors.torch import save
 from app import codec
 from app.codec.fixed import body_bits, body_bytes
 from app.errors import RefusedVersion, StoreError
+from app.nn.progressive import CODES, Progressive
 from app.store.manifest import Draft, Tokens, Training
 from app.store.publish import next_version, publish
 from app.store.reader import StoredVersion, read_version, scan
 from training.evaluation.bootstrap import summary
 from training.evaluation.evaluate import Row, Setting, add_judging
 from training.evaluation.measure import Measured
-from training.evaluation.trained import Run, Trained, from_run, from_store, read_run
+from training.evaluation.trained import (
+    DEFAULT_RATE,
+    RATES,
+    Run,
+    Trained,
+    at_rates,
+    from_run,
+    from_store,
+    read_run,
+)
 
 log = logging.getLogger("cameo.training")
 
@@ -80,16 +91,22 @@ def publish_run(run: Run, store: Path, setting: Setting, licence: str, *, even_i
         raise StoreError(f"The model store {store} does not exist; make the folder first.", root=str(store))
     trained = from_run(run)
     with tempfile.TemporaryDirectory(prefix="cameo-") as folder:
-        row, measured = setting.measure(trained, Path(folder) / "new")
+        default, *others = at_rates(trained, [DEFAULT_RATE, *(rate for rate in RATES if rate != DEFAULT_RATE)])
+        row, measured = setting.measure(default, Path(folder) / "new")
         previous = highest(store, trained.name)
         if previous and not even_if_worse:
-            _, before = setting.measure(previous, Path(folder) / "old")
+            (before_default, *_) = at_rates(previous, [DEFAULT_RATE])
+            _, before = setting.measure(before_default, Path(folder) / "old")
             if reason := worse(measured, before, setting.faces.person_N):
                 raise ValueError(
                     f"{run.folder} is worse than {previous.label}, which it would replace: {reason}, on the same "
                     f"{len(setting.faces)} portraits; --even-if-worse publishes it"
                 )
+        rows = sorted(
+            [row, *(setting.measure(other, Path(folder) / "rates")[0] for other in others)], key=bytes_allowed
+        )
     model, recipe, state = trained.model, run.recipe, run.state
+    progressive = isinstance(model, Progressive)
     draft = Draft(
         name=trained.name,
         version=next_version(store, trained.name),
@@ -98,9 +115,11 @@ def publish_run(run: Run, store: Path, setting: Setting, licence: str, *, even_i
         model=recipe["model"],
         portrait=model.config.size,
         tokens=Tokens(
-            shape=model.levels.shape, codebook_size=recipe["model"].get("codes"), bits=body_bits(model.levels)
+            shape=model.levels.shape, codebook_size=CODES if progressive else recipe["model"].get("codes"),
+            bits=body_bits(model.levels),
         ),
-        rates=(codec.OVERHEAD + body_bytes(model.levels),),
+        rates=RATES if progressive else (codec.OVERHEAD + body_bytes(model.levels),),
+        default_rate=DEFAULT_RATE if progressive else None,
         training=Training(
             recipe=recipe | ({"from": run.start} if run.start else {}), commit=run.commit, seed=recipe["seed"],
             data=state["data"], steps=state["step"],
@@ -108,13 +127,13 @@ def publish_run(run: Run, store: Path, setting: Setting, licence: str, *, even_i
             machine=state["machine"], torch=str(torch.__version__),
             started=state["started"], finished=state["finished"],
         ),
-        quality=quality(row, setting),
+        quality=quality(row, setting) | ({"rates": [rate_facts(row) for row in rows]} if progressive else {}),
         licence=licence,
     )  # fmt: skip
     try:
         return publish(
             store, draft, weights=save(run.weights), dtype="float16", card=card(draft),
-            check=lambda stored: round_trip(stored, trained, setting),
+            check=lambda stored: round_trip(stored, default, setting),
         )  # fmt: skip
     except OSError as error:
         raise StoreError(
@@ -157,18 +176,27 @@ def worse(new: Measured, old: Measured, person_N: NDArray[np.int64]) -> str | No
 
 def quality(row: Row, setting: Setting) -> dict[str, Any]:
     """What a manifest says of a measurement: the figures of an evaluation's row."""
-    who = {"label", "kind", "name", "version", "sha256", "portrait"}
     return {
         "protocol": setting.protocol,
-        **{name: figure for name, figure in row.items() if name not in who},
+        **rate_facts(row),
         **({"pairs": setting.pairs.facts()} if setting.pairs else {}),
         "data": setting.portraits.sources,
     }
 
 
+def rate_facts(row: Row) -> dict[str, Any]:
+    """The figures of a row, without what the manifest says elsewhere."""
+    who = {"label", "kind", "name", "version", "sha256", "portrait", "series"}
+    return {name: figure for name, figure in row.items() if name not in who}
+
+
+def bytes_allowed(row: Row) -> float:
+    return float(row["bytes"]["mean"])
+
+
 def round_trip(stored: StoredVersion, trained: Trained, setting: Setting) -> None:
     """The last test before a version becomes visible: what the store gives back draws what was measured."""
-    published = from_store(stored, trained.device)
+    published = replace(from_store(stored, trained.device), budget=trained.budget)
     portraits = setting.faces.read(np.arange(min(4, len(setting.faces))))
     drawn = published.show([coded.data for coded in published.code(portraits)])
     measured = trained.show([coded.data for coded in trained.code(portraits)])
@@ -188,7 +216,7 @@ def card(draft: Draft) -> str:
 {draft.description}.
 
 - Portrait: {draft.portrait} x {draft.portrait} pixels
-- Payload: {draft.rates[0]:,} bytes, everything counted
+- Payload: {payload_size(draft)}, everything counted
 - Tokens: {" x ".join(map(str, draft.tokens.shape))}, {draft.tokens.bits:,} bits
 
 ## Trained on
@@ -207,12 +235,32 @@ def card(draft: Draft) -> str:
 {quality["protocol"]}.
 
 {NEWLINE.join(measured_lines(quality))}
-
+{NEWLINE.join(["", *rate_lines(quality)]) if "rates" in quality else ""}
 ## Not for
 
 Deciding on its own who somebody is. The faces that it learnt from are mostly adult, frontal and well lit; expect
 worse on children, profiles and poor light.
 """
+
+
+def payload_size(draft: Draft) -> str:
+    if draft.default_rate is None:
+        return f"{draft.rates[0]:,} bytes"
+    return f"any number of bytes from {draft.rates[0]} to {draft.rates[-1]}, by default {draft.default_rate}"
+
+
+def rate_lines(quality: dict[str, Any]) -> list[str]:
+    """A table of what was measured at each rate of a progressive code."""
+    columns = {"psnr": "PSNR, dB", "ms_ssim": "MS-SSIM", "lpips": "LPIPS", "identity": "identity"}
+    present = {name: title for name, title in columns.items() if name in quality}
+    judges = [name for name in quality.get("verification", {}) if name != "bytes"]
+    titles = [*present.values(), *(f"{what}, {name}" for name in judges for what in ("accuracy", "true accepts"))]
+    lines = ["| bytes | " + " | ".join(titles) + " |", "|---:|" + "---:|" * len(titles)]
+    for row in quality["rates"]:
+        verified = [row["verification"][name][what]["mean"] for name in judges for what in ("accuracy", "true_accepts")]
+        figures = [*(row[name]["mean"] for name in present), *verified]
+        lines.append(f"| {row['bytes']['mean']:.0f} | " + " | ".join(f"{figure:.4g}" for figure in figures) + " |")
+    return lines
 
 
 def measured_lines(quality: dict[str, Any]) -> list[str]:

@@ -75,6 +75,7 @@ class Quantiser(_Section):
     refit: int = Field(default=3, ge=0, description="rounds of k-means at the end of training")
     least_bytes: int = Field(default=32, ge=8, description="payload bytes that a face is trained at, from")
     most_bytes: int = Field(default=320, ge=8, description="to, evenly on a logarithmic scale")
+    prior_steps: int = Field(default=900, ge=1, description="steps in which its prior is learnt at the end")
 
 
 class Optimise(_Section):

@@ -13,16 +13,16 @@ from app.api.problems import responses
 from app.api.schemas import CompareAnswer, ComparisonRow
 from app.api.uploads import REQUEST_BODY, read_image
 from app.classical import CODECS
-from app.engine.compare import Comparison, Row, compare
+from app.engine.compare import Comparison, Row, budgets, compare
 from app.engine.models import Coder
 from app.engine.service import Service
-from app.errors import InvalidParameter
+from app.errors import BudgetTooSmall, InvalidParameter
 from app.quality import SIDE
 from app.sheet import sheet
 
 router = APIRouter(tags=["comparison"])
 
-MOST_MODELS = 8
+MOST_LINES = 12  # of the sheet: a model at one budget
 
 
 @router.post(
@@ -35,7 +35,7 @@ MOST_MODELS = 8
             "description": "A row for each, or one labelled sheet.",
             "content": {"image/png": {"schema": {"type": "string", "format": "binary"}}},
         },
-        **responses(*PICTURE_ERRORS),
+        **responses(*PICTURE_ERRORS, BudgetTooSmall),
     },
     openapi_extra=REQUEST_BODY,
 )
@@ -48,18 +48,26 @@ async def compare_(
     codecs: Annotated[
         str, Query(description=f"comma-separated, of {', '.join(CODECS)}; empty for none", max_length=100)
     ] = ",".join(CODECS),
+    max_bytes: Annotated[
+        str | None,
+        Query(
+            description="comma-separated budgets at which models with several rates are shown; default: their own",
+            max_length=100,
+        ),
+    ] = None,
     frame: FrameMethod = "auto",
 ) -> Response:
     """Every model at its rate and, for each, every codec at the best quality within the same bytes.
 
+    A model with several rates is shown at its default rate, or at each of `max_bytes`; others are not concerned.
     All figures are of 128-pixel pictures: smaller ones are scaled up first. JPEG, WebP and AVIF files are
     counted whole, container included; where even the smallest is larger than the payload, that one is shown.
     """
     service: Service = request.app.state.service
     media_type = negotiate(request, JSON, "image/png")
     service.require_ready()
-    coders = _coders(service, models)
-    wanted = [codec.strip().lower() for codec in codecs.split(",") if codec.strip()]
+    coders = _coders(service, models, _numbers(max_bytes))
+    wanted = _items(codecs.lower())
     if unknown := [codec for codec in wanted if codec not in CODECS]:
         raise InvalidParameter(
             f"codecs: {unknown} are unknown", parameter="codecs", value=unknown, allowed=list(CODECS)
@@ -78,19 +86,35 @@ async def compare_(
     return await service.workers.run(work, timings)
 
 
-def _coders(service: Service, models: str | None) -> list[Coder]:
-    names = [name.strip() for name in (models or "").split(",") if name.strip()] or list(service.registry.names())
-    if len(names) > MOST_MODELS:
-        raise InvalidParameter(
-            f"models: {len(names)} are too many at once", parameter="models", value=len(names), limit=MOST_MODELS
-        )
+def _coders(service: Service, models: str | None, asked: list[int]) -> list[tuple[Coder, list[int | None]]]:
     coders = []
-    for name in names:
+    for name in _items(models) or service.registry.names():
         model, _, version = name.partition("/")
         if version and not version.isdecimal():
             raise InvalidParameter(f"models: {name!r} is not NAME or NAME/VERSION", parameter="models", value=name)
-        coders.append(service.entry(model, int(version) if version else None).model)
+        coder = service.entry(model, int(version) if version else None).model
+        coders.append((coder, budgets(coder, asked)))
+    lines = sum(len(at) for _, at in coders)
+    if lines > MOST_LINES:
+        raise InvalidParameter(
+            f"models: {lines} are too many at once, counting each budget", parameter="models", value=lines,
+            limit=MOST_LINES,
+        )  # fmt: skip
     return coders
+
+
+def _numbers(max_bytes: str | None) -> list[int]:
+    items = _items(max_bytes)
+    for item in items:
+        if not item.isdecimal():
+            raise InvalidParameter(
+                f"max_bytes: {item!r} is no whole number of bytes", parameter="max_bytes", value=item
+            )
+    return [int(item) for item in items]
+
+
+def _items(text: str | None) -> list[str]:
+    return [item.strip() for item in (text or "").split(",") if item.strip()]
 
 
 def _answer(done: Comparison, upload: int) -> CompareAnswer:

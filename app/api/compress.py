@@ -25,7 +25,9 @@ PICTURE_ERRORS = (
 
 ModelName = Annotated[str | None, Query(description="name of the model; default: the store's", max_length=100)]
 ModelVersion = Annotated[int | None, Query(description="default: the model's default version", ge=1)]
-MaxBytes = Annotated[int | None, Query(description="largest payload wanted, bytes", ge=1)]
+MaxBytes = Annotated[
+    int | None, Query(description="largest payload wanted, bytes; default: the version's default rate", ge=1)
+]
 FrameMethod = Annotated[
     Literal["auto", "asis"],
     Query(description="auto: find the face and warp it to the canonical portrait; asis: centre square, resized"),
@@ -55,7 +57,11 @@ async def compress(
 ) -> Response:
     """Decode the picture, frame the face, encode it, pack the tokens.
 
-    The same picture and version give the same payload on the same machine, alone or under load.
+    A payload never has more than `max_bytes`. A model with several rates takes any budget from its least rate on
+    and gives the finest face that fits; the tokens in the answer are those in the payload. A model with a single
+    rate does not become coarser: a budget below that rate is refused.
+
+    The same picture, version and budget give the same payload on the same machine, alone or under load.
     """
     service: Service = request.app.state.service
     media_type = negotiate(request, JSON, PAYLOAD)

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+from functools import partial
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Query, Request
@@ -14,7 +15,7 @@ from app.api.negotiate import JSON, PAYLOAD, content_type, negotiate
 from app.api.problems import responses
 from app.api.schemas import ReconstructRequest, ShortenAnswer, ShortenRequest, Tokens
 from app.engine.models import Coder
-from app.engine.service import Service, check_budget
+from app.engine.service import Service
 from app.images import MEDIA_TYPES, encode
 
 S = TypeVar("S", bound=BaseModel)
@@ -24,8 +25,8 @@ router = APIRouter(tags=["reconstruction"])
 PAYLOAD_ERRORS = (
     errors.EmptyPayload, errors.TruncatedPayload, errors.OverlongPayload, errors.DamagedPayload,
     errors.ForeignPayload, errors.UnknownTag, errors.BadRequest, errors.NotAcceptable, errors.BodyTooLarge,
-    errors.UnsupportedMediaType, errors.InvalidParameter, errors.RefusedVersion, errors.NotReady,
-    errors.InternalError,
+    errors.UnsupportedMediaType, errors.InvalidParameter, errors.RefusedVersion, errors.Overloaded,
+    errors.NotReady, errors.InternalError,
 )  # fmt: skip
 
 
@@ -56,32 +57,38 @@ def _body(schema: type[BaseModel], example: dict[str, Any]) -> dict[str, Any]:
         },
         **responses(
             *PAYLOAD_ERRORS, errors.WrongTokenShape, errors.TokenOutOfRange, errors.UnknownModel, errors.UnknownVersion,
-            errors.Overloaded,
         ),
     },
     openapi_extra=_body(ReconstructRequest, {"payload": "EHtPCf…"}),
 )  # fmt: skip
 async def reconstruct(request: Request) -> Response:
-    """Draw the face that a payload, or a model's tokens, stand for."""
+    """Draw the face that a payload, or a model's tokens, stand for.
+
+    Of a model with several rates a payload has any length, and any number of first tokens is a coarser face.
+    """
     service: Service = request.app.state.service
     media_type = negotiate(request, *MEDIA_TYPES)
     service.require_ready()
     timings = request.state.timings
     if content_type(request) == PAYLOAD:
-        coder, tokens = service.open_payload(await request.body())
+        coder, payload = service.open_payload(await request.body())
+        read = partial(coder.unpack, payload)
     else:
         asked = await _json(request, ReconstructRequest)
         if (asked.payload is None) == (asked.tokens is None):
             raise errors.InvalidParameter("give either payload, or model and tokens", parameter="payload")
         if asked.payload is not None:
-            coder, tokens = service.open_payload(_base64(asked.payload))
+            coder, payload = service.open_payload(_base64(asked.payload))
+            read = partial(coder.unpack, payload)
         else:
             if asked.model is None:
                 raise errors.InvalidParameter("tokens need the name of their model", parameter="model")
             coder = service.entry(asked.model, asked.version).model
-            tokens = coder.check(asked.tokens.indices if isinstance(asked.tokens, Tokens) else asked.tokens)
+            read = partial(coder.check, asked.tokens.indices if isinstance(asked.tokens, Tokens) else asked.tokens)
 
     def work() -> bytes:
+        with timings.stage("decode"):
+            tokens = read()
         with timings.stage("infer"):
             portrait = coder.reconstruct(tokens)
         with timings.stage("encode"):
@@ -108,15 +115,18 @@ async def reconstruct(request: Request) -> Response:
 async def shorten(
     request: Request, max_bytes: Annotated[int, Query(description="largest payload wanted, bytes", ge=1)]
 ) -> Response:
-    """A payload within the budget already comes back as it is; one of a model with a single rate never shrinks."""
+    """Of a model with several rates: the payload that its photo gives for this budget.
+
+    One that is within the budget already comes back as it is. One of a model with a single rate never shrinks, and
+    no model goes below its least rate: 422, with the least.
+    """
     service: Service = request.app.state.service
     media_type = negotiate(request, JSON, PAYLOAD)
     if content_type(request) == PAYLOAD:
         payload = await request.body()
     else:
         payload = _base64((await _json(request, ShortenRequest)).payload)
-    coder, _ = service.open_payload(payload)
-    check_budget(coder, max_bytes)
+    coder, payload = await service.shorten(payload, max_bytes, request.state.timings)
     return _payload_answer(coder, payload, media_type)
 
 

@@ -25,7 +25,7 @@ class Problem(BaseModel):
 class Tokens(_Schema):
     shape: list[int]
     codebook_size: int | None = Field(description="codes to choose from for every token; null where they differ")
-    indices: Nested = Field(description="whole numbers nested as the shape says")
+    indices: Nested = Field(description="whole numbers nested as the shape says; those that the payload holds")
 
 
 class Sizes(_Schema):
@@ -62,7 +62,9 @@ class ReconstructRequest(_Schema):
     model: str | None = None
     version: int | None = Field(default=None, ge=1)
     tokens: Nested | Tokens | None = Field(
-        default=None, description="nested indices, or the tokens object of /compress"
+        default=None,
+        description="nested indices, or the tokens object of /compress; of a model with several rates any number of "
+        "first tokens",
     )
 
 
@@ -84,6 +86,9 @@ class ComparisonRow(_Schema):
     quality: int | None = Field(description="the codec's quality setting")
     side: int = Field(description="pixels of the picture that was coded; others are scaled back to 128")
     beside: str | None = Field(description="for a codec: the model whose payload it was to match in bytes")
+    max_bytes: int | None = Field(
+        description="for a model with several rates: the budget; for a codec: the bytes of the payload it was to match"
+    )
     bytes: int = Field(description="whole payload, or whole file")
     ratio: float = Field(description="raw 128-pixel portrait over bytes")
     psnr: float | None = Field(description="decibels; null where the picture is exact")

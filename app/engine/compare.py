@@ -1,11 +1,12 @@
 """Models and classical codecs on the same portrait, side by side."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from app import codec
 from app.classical import at_nearest_rate
 from app.engine.models import Coder
 from app.engine.workers import Timings
@@ -17,7 +18,10 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Row:
-    """One reconstruction; ``beside`` names the model whose rate a classical codec was to match."""
+    """One reconstruction; ``beside`` names the model whose rate a classical codec was to match.
+
+    ``max_bytes`` is the budget: what was asked for, None for a model with one rate; for a codec the model's payload.
+    """
 
     kind: str
     name: str
@@ -25,6 +29,7 @@ class Row:
     quality: int | None
     side: int
     beside: str | None
+    max_bytes: int | None
     bytes: int
     pixels: Pixels  # SIDE x SIDE
     psnr: float
@@ -34,42 +39,67 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The original portrait, and a group of rows for each model: the model, then the codecs at its rate."""
+    """The original portrait, and a group of rows for each model and budget: the model, then the codecs at its rate."""
 
     framed: Framed
     groups: list[list[Row]]
 
 
+def budgets(coder: Coder, asked: list[int]) -> list[int | None]:
+    """At which budgets a model is shown: those asked for, or its default; None for a model with one rate.
+
+    BudgetTooSmall where no payload fits one of them.
+    """
+    if coder.prior is None:
+        return [None]
+    return list(dict.fromkeys(map(coder.budget, asked))) or [coder.budget(None)]
+
+
 def compare(
-    framed: Framed, coders: list[Coder], codecs: list[str], judge: IdentityJudge | None, timings: Timings
+    framed: Framed,
+    coders: list[tuple[Coder, list[int | None]]],
+    codecs: list[str],
+    judge: IdentityJudge | None,
+    timings: Timings,
 ) -> Comparison:
-    """``framed`` holds a portrait of SIDE pixels. Each codec is taken at the best quality within a model's bytes."""
+    """``framed`` holds a portrait of SIDE pixels. Every model comes with its :func:`budgets`.
+
+    Each codec is taken at the best quality within a model's bytes.
+    """
     original = framed.portrait
     likeness = judge.likeness(original) if judge else None
+
+    def judged(pixels: Pixels, **facts: Any) -> Row:
+        return Row(
+            **facts, pixels=pixels, psnr=psnr(original, pixels), ms_ssim=ms_ssim(original, pixels),
+            identity=likeness(pixels) if likeness else None,
+        )  # fmt: skip
+
     groups: list[list[Row]] = []
-    for coder in coders:
+    for coder, at in coders:
         name, version = coder.manifest.name, coder.manifest.version
         with timings.stage("infer"):
             tokens = coder.tokens(asis(original, coder.size).portrait)
-            pixels = enlarge(coder.reconstruct(tokens))
-        with timings.stage("encode"):
-            size = len(coder.pack(tokens))
-            group = [_row("model", name, version, None, coder.size, None, size, original, pixels, likeness)]
-            for codec in codecs:
-                r = at_nearest_rate(original, codec, size)
-                group.append(
-                    _row("codec", codec, None, r.quality, r.size_px, name, len(r.data), original, r.pixels, likeness)
-                )
-        groups.append(group)
+        for max_bytes in at:
+            with timings.stage("encode"):
+                payload = coder.pack(tokens, max_bytes)
+            with timings.stage("infer"):
+                pixels = enlarge(coder.reconstruct(coder.unpack(codec.unwrap(payload))))
+            with timings.stage("encode"):
+                size = len(payload)
+                group = [
+                    judged(
+                        pixels, kind="model", name=name, version=version, quality=None, side=coder.size, beside=None,
+                        max_bytes=max_bytes, bytes=size,
+                    )
+                ]  # fmt: skip
+                for rival in codecs:
+                    r = at_nearest_rate(original, rival, size)
+                    group.append(
+                        judged(
+                            r.pixels, kind="codec", name=rival, version=None, quality=r.quality, side=r.size_px,
+                            beside=name, max_bytes=size, bytes=len(r.data),
+                        )
+                    )  # fmt: skip
+            groups.append(group)
     return Comparison(framed, groups)
-
-
-def _row(
-    kind: str, name: str, version: int | None, quality: int | None, side: int, beside: str | None, size: int,
-    original: Pixels, pixels: Pixels, likeness: Callable[[Pixels], float] | None,
-) -> Row:  # fmt: skip
-    identity = likeness(pixels) if likeness else None
-    return Row(
-        kind, name, version, quality, side, beside, size, pixels, psnr(original, pixels), ms_ssim(original, pixels),
-        identity,
-    )  # fmt: skip

@@ -14,7 +14,7 @@ from app.config import Settings
 from app.engine.device import Device, choose
 from app.engine.models import Coder
 from app.engine.workers import Timings, Workers
-from app.errors import BudgetTooSmall, NotReady, OverlongPayload
+from app.errors import NotReady, OverlongPayload
 from app.images import decode
 from app.metrics import Metrics
 from app.portrait import Framed, Framer, asis
@@ -28,7 +28,10 @@ MOST_PAYLOAD_BYTES = 2**16  # far above any payload; the checksum of a whole upl
 
 @dataclass(frozen=True)
 class Compressed:
-    """One portrait on its way through: what came in, how it was framed, what came out."""
+    """One portrait on its way through: what came in, how it was framed, what came out.
+
+    ``tokens`` are those that the payload holds.
+    """
 
     coder: Coder
     upload_bytes: int
@@ -100,15 +103,16 @@ class Service:
         self, data: bytes, frame: str, coder: Coder, max_bytes: int | None, timings: Timings
     ) -> Compressed:
         """An uploaded picture to a payload of at most ``max_bytes``."""
-        check_budget(coder, max_bytes)
+        budget = coder.budget(max_bytes)
 
         def work() -> Compressed:
             framed = self.frame(data, frame, coder.size, timings)
             with timings.stage("infer"):
                 tokens = coder.tokens(framed.portrait)
             with timings.stage("encode"):
-                payload = coder.pack(tokens)
-            return Compressed(coder, len(data), framed, tokens, payload)
+                payload = coder.pack(tokens, budget)
+                held = coder.unpack(codec.unwrap(payload))
+            return Compressed(coder, len(data), framed, held, payload)
 
         return await self.workers.run(work, timings)
 
@@ -119,8 +123,23 @@ class Service:
         with timings.stage("frame"):
             return self.framer.auto(image, size) if frame == "auto" else asis(image, size)
 
-    def open_payload(self, data: bytes) -> tuple[Coder, NDArray[np.int64]]:
-        """A payload's model and tokens; PayloadError, which covers a tag that the store does not know."""
+    async def shorten(self, data: bytes, max_bytes: int, timings: Timings) -> tuple[Coder, bytes]:
+        """A payload's model, and the payload of the same face in at most ``max_bytes``: itself where it is no longer.
+
+        PayloadError, or BudgetTooSmall.
+        """
+        coder, payload = self.open_payload(data)
+
+        def work() -> bytes:
+            with timings.stage("decode"):
+                coder.unpack(payload)  # what comes back as it is has been checked, too
+            with timings.stage("encode"):
+                return data if len(data) <= max_bytes else coder.shorten(payload, max_bytes)
+
+        return coder, await self.workers.run(work, timings)
+
+    def open_payload(self, data: bytes) -> tuple[Coder, codec.Payload]:
+        """A payload taken apart, and its model; PayloadError, which covers a tag that the store does not know."""
         self.require_ready()
         if len(data) > MOST_PAYLOAD_BYTES:
             raise OverlongPayload(
@@ -128,16 +147,4 @@ class Service:
                 bytes=len(data), limit=MOST_PAYLOAD_BYTES,
             )  # fmt: skip
         payload = codec.unwrap(data)
-        coder = self.registry.by_tag(payload.tag).model
-        return coder, coder.unpack(payload)
-
-
-def check_budget(coder: Coder, max_bytes: int | None) -> None:
-    """BudgetTooSmall where no payload of the model fits."""
-    least = coder.manifest.rates[0]
-    if max_bytes is not None and max_bytes < least:
-        name = coder.manifest.name
-        raise BudgetTooSmall(
-            f"the smallest payload of {name} has {least} bytes, {max_bytes} are allowed",
-            max_bytes=max_bytes, least=least,
-        )  # fmt: skip
+        return self.registry.by_tag(payload.tag).model, payload

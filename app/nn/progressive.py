@@ -9,7 +9,7 @@ here on, 2 negative. Later ones are the next bit of the magnitude, 0 or 1.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,7 +17,6 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from app.codec.progressive import Prior
 from app.nn.blocks import Encoder, Mixer, Refiner, check_patches, frozen, to_pixels, to_signal
 
 CODES = 3
@@ -159,10 +158,13 @@ class Progressive(nn.Module):
         return np.full(self.config.tokens, CODES, np.int64)
 
     @property
-    def prior(self) -> Prior:
-        """What the entropy coder expects of the tokens."""
-        tensors = (self.planes.latent_T, self.embed_T3H, self.output_T3H, self.bias_T3)
-        return Prior(*(tensor.numpy(force=True) for tensor in tensors))
+    def prior(self) -> dict[str, NDArray[np.integer[Any]]]:
+        """What the entropy coder expects of the tokens: the arrays of :class:`app.codec.Prior`, by name."""
+        tensors = {
+            "latent_T": self.planes.latent_T, "embed_T3H": self.embed_T3H, "output_T3H": self.output_T3H,
+            "bias_T3": self.bias_T3,
+        }  # fmt: skip
+        return {name: tensor.numpy(force=True) for name, tensor in tensors.items()}
 
     def forward(self, x_BCHW: Tensor, count_B: Tensor) -> ProgressiveOutput:
         """For training: pictures in [-1, 1] through the first ``count_B`` tokens, with straight-through gradients.
@@ -189,7 +191,7 @@ class Progressive(nn.Module):
 
 
 class ProgressiveDecoder(nn.Module):
-    """Latents z_BL, of which the first ``count_B`` tokens are known -> pictures x_BCHW in about [-1, 1], not clamped."""
+    """Latents z_BL, of which ``count_B`` tokens are known -> pictures x_BCHW in about [-1, 1], not clamped."""
 
     def __init__(self, config: ProgressiveConfig) -> None:
         super().__init__()
@@ -213,7 +215,8 @@ class ProgressiveDecoder(nn.Module):
         return picture
 
     def _map(self, y_BND: Tensor) -> Tensor:
-        return y_BND.transpose(1, 2).unflatten(2, (self.grid, self.grid))
+        y_BDHW: Tensor = y_BND.transpose(1, 2).unflatten(2, (self.grid, self.grid))
+        return y_BDHW
 
     def _waves(self, count_B: Tensor) -> Tensor:
         """How many tokens there are, on a logarithmic scale: waves_BW."""

@@ -23,6 +23,7 @@ from pydantic import (
     PositiveInt,
     StringConstraints,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -103,7 +104,9 @@ class Draft(_Section):
     """A manifest before its weights are written.
 
     ``model`` is the configuration that builds the module, its ``kind`` included; ``portrait`` the side in
-    pixels; ``rates`` the whole-payload sizes in bytes that the model offers, ascending.
+    pixels; ``rates`` the whole-payload sizes in bytes that the model offers, ascending. A model with several
+    takes any budget from the first on; ``default_rate`` is the one of them where a request names none, and
+    None stands for the largest.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -115,6 +118,7 @@ class Draft(_Section):
     portrait: Literal[64, 128]
     tokens: Tokens
     rates: tuple[PositiveInt, ...] = Field(min_length=1)
+    default_rate: PositiveInt | None = None
     training: Training
     quality: dict[str, JsonValue]
     licence: Text
@@ -132,6 +136,14 @@ class Draft(_Section):
         if list(rates) != sorted(set(rates)):
             raise ValueError("rates are ascending and differ from each other")
         return rates
+
+    @field_validator("default_rate")
+    @classmethod
+    def _default_rate_is_one_of_the_rates(cls, rate: int | None, info: ValidationInfo) -> int | None:
+        rates = info.data.get("rates", ())  # missing where they are wrong themselves
+        if rate is not None and rates and rate not in rates:
+            raise ValueError(f"{rate} is none of the rates, which are {list(rates)}")
+        return rate
 
 
 class Manifest(Draft):

@@ -94,6 +94,18 @@ def test_readiness_says_no_in_its_own_words(document: dict[str, Any]) -> None:
     }
 
 
+@pytest.mark.parametrize("name", ["compress", "shorten", "compare"])
+def test_budgets_can_be_too_small_wherever_they_are_named(document: dict[str, Any], name: str) -> None:
+    method, path = OPERATIONS[name]
+    assert "max_bytes" in {parameter["name"] for parameter in document["paths"][path][method]["parameters"]}
+    assert "budget-too-small" in responses(document, name)["422"]["content"][MEDIA_TYPE]["examples"]
+
+
+@pytest.mark.parametrize("name", ["compress", "reconstruct", "shorten", "compare"])
+def test_what_waits_for_a_worker_can_be_refused(document: dict[str, Any], name: str) -> None:
+    assert "overloaded" in responses(document, name)["429"]["content"][MEDIA_TYPE]["examples"]
+
+
 @pytest.mark.parametrize("name", sorted(OPERATIONS))
 def test_examples_are_real_problems(document: dict[str, Any], name: str) -> None:
     by_type = {kind.type: kind for kind in reversed(CLASSES.values())}

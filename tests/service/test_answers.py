@@ -123,7 +123,7 @@ def test_models(api: httpx.Client, tiny_store: Path) -> None:
     models = api.get("/models").json()
     assert (models["default_model"], models["refused"]) == ("tiny-vae", [])
     assert {m["name"]: [v["version"] for v in m["versions"]] for m in models["models"]} == {
-        "tiny-vae": [1, 2], "tiny-vqvae": [1],
+        "tiny-progressive": [1], "tiny-vae": [1, 2], "tiny-vqvae": [1],
     }  # fmt: skip
     for model in models["models"]:
         assert api.get(f"/models/{model['name']}").json() == model
@@ -134,6 +134,9 @@ def test_models(api: httpx.Client, tiny_store: Path) -> None:
             assert version["digest"] == hashlib.sha256(stored).hexdigest()
             assert version["tag"] == version["digest"][:4]
             assert version["default"] == (version["version"] == 1)
+    (version,) = next(m["versions"] for m in models["models"] if m["name"] == "tiny-progressive")
+    assert version["manifest"]["rates"] == [32, 48, 96, 192, 320]
+    assert version["manifest"]["default_rate"] == 96
 
 
 @pytest.mark.parametrize(
@@ -187,7 +190,9 @@ def test_compare_gives_a_row_for_each(api: httpx.Client) -> None:
 def test_compare_takes_all_models_by_default(api: httpx.Client, models: str | None) -> None:
     query: dict[str, Any] = {} if models is None else {"models": models}
     rows = compare(api, codecs="", **query).json()["rows"]
-    assert [(row["name"], row["version"]) for row in rows] == [("tiny-vae", 1), ("tiny-vqvae", 1)]
+    assert [(row["name"], row["version"]) for row in rows] == [
+        ("tiny-progressive", 1), ("tiny-vae", 1), ("tiny-vqvae", 1),
+    ]  # fmt: skip
 
 
 def test_compare_draws_a_sheet(api: httpx.Client) -> None:
@@ -213,7 +218,13 @@ def test_a_sheet_of_models_alone(api: httpx.Client, models: str) -> None:
         ({"models": "tiny-vae/9"}, "unknown-version", 404),
         ({"models": "tiny-vae/0"}, "unknown-version", 404),
         ({"models": "tiny-vae/one"}, "invalid-parameter", 422),
-        ({"models": ",".join(["tiny-vae"] * 9)}, "invalid-parameter", 422),
+        ({"models": ",".join(["tiny-vae"] * 13)}, "invalid-parameter", 422),
+        ({"models": ",".join(["tiny-progressive"] * 5), "max_bytes": "32,64,96"}, "invalid-parameter", 422),
+        ({"max_bytes": "64,many"}, "invalid-parameter", 422),
+        ({"max_bytes": "-64"}, "invalid-parameter", 422),
+        ({"max_bytes": "1" * 101}, "invalid-parameter", 422),
+        ({"max_bytes": "64,31"}, "budget-too-small", 422),
+        ({"models": "tiny-progressive", "max_bytes": "0"}, "budget-too-small", 422),
         ({"codecs": "jpeg,gif"}, "invalid-parameter", 422),
     ],
 )

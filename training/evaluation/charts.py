@@ -70,7 +70,7 @@ def _points(rows: list[Row], path: tuple[str, ...]) -> list[tuple[Row, float, di
 def _series(row: Row) -> str:
     """What the points of a row are joined with: the codec, or the model alone."""
     if row["kind"] != "codec":
-        return str(row["label"] if row["kind"] == "model" else row["kind"])
+        return str(row.get("series", row["label"]) if row["kind"] == "model" else row["kind"])
     if row["budget"] is None:
         return f"{row['name']}, fixed quality"
     return str(row["name"]) if row["container"] else f"{row['name']}, no container"
@@ -79,7 +79,7 @@ def _series(row: Row) -> str:
 def _styles(series: list[str]) -> dict[str, dict[str, Any]]:
     """Rivals are lines in colours of their own, dashed without container; models big marks that differ in all."""
     marks = cycle(
-        {"color": color, "marker": marker, "markersize": 7, "linestyle": "none", "zorder": 3}
+        {"color": color, "marker": marker, "markersize": 6, "linestyle": "-", "zorder": 3}
         for marker in "Ds^vPX*"
         for color in COLOURS[:4]
     )

@@ -68,7 +68,11 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         "--codecs webp,avif,webp:1:48 --eigenfaces data/faces --lpips weights/lpips_alex.npz "
         "--faces lfw --pairs pairs.csv --judge sface,dlib",
     )
-    c.add_argument("what", nargs="+", help="run folders, or versions in the store: NAME/VERSION, NAME for its highest")
+    c.add_argument(
+        "what", nargs="+",
+        help="run folders, or versions in the store: NAME/VERSION, NAME for its highest; a progressive code is "
+        "measured at its usual rates, or at those that follow: cameo-128@48,96",
+    )  # fmt: skip
     c.add_argument("--data", type=Path, nargs="+", required=True, help="prepared data sets, of people not trained on")
     c.add_argument("--split", default="val", help="train, val or test of the data sets; default: val")
     c.add_argument("--portraits", type=int, metavar="N", help="evaluate on N portraits only, drawn evenly")
@@ -116,7 +120,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     device = choose(options.device or "auto").torch
     for codec in options.codecs:
         classical(codec, [])  # a slip of the pen is better found now than after an hour
-    trained = [find(what, options.store, device) for what in options.what]
+    trained = [model for what in options.what for model in find(what, options.store, device)]
     if len({model.label for model in trained}) < len(trained):
         raise ValueError("a model is named twice")
     training = open_portraits(options.eigenfaces, "train") if options.eigenfaces else None

@@ -188,7 +188,7 @@ def codebook_use(trained: Trained, measured: Measured) -> Figure | None:
     codes: int | None = getattr(trained.model.config, "codes", None)
     if codes is None:
         return None
-    idx_MT = trained.tokens([path.read_bytes() for path in measured.paths]).reshape(len(measured.paths), -1)
+    idx_MT = np.stack(trained.tokens([path.read_bytes() for path in measured.paths])).reshape(len(measured.paths), -1)
     quantiser = trained.model.quantiser
     assert isinstance(quantiser, VectorQuantiser)
     return perplexity(idx_MT.reshape(-1, 1) if len(quantiser.codebook_TKD) == 1 else idx_MT, codes)

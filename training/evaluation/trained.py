@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,12 +16,16 @@ from torch import Tensor
 from app import codec
 from app.codec.fixed import body_bits
 from app.nn import Model, build
+from app.nn.progressive import Progressive
 from app.portrait import asis
 from app.store.reader import StoredVersion, read_version, scan
 from training.checkpoint import read
 from training.evaluation.contenders import Coded, Pixels
 
 Weights = dict[str, Tensor]
+
+RATES = (32, 48, 64, 96, 128, 192, 256, 320)  # bytes that a progressive code is measured at
+DEFAULT_RATE = 96  # that it has where nobody asks for another
 
 NO_TAG = b"\0\0"  # in the payloads of a run, which no manifest names
 CPU = torch.device("cpu")
@@ -64,36 +69,68 @@ def _half(tensor: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Trained:
-    """A contender: a model, used as the service uses it. ``version`` is None for that of a run."""
+    """A contender: a model, used as the service uses it. ``version`` is None for that of a run.
 
-    label: str
+    ``budget`` is what a payload of a progressive code may have in bytes; None for models of one rate.
+    """
+
+    what: str
     name: str
     version: int | None
     digest: str
     model: Model
     tag: bytes
     device: torch.device
+    budget: int | None = None
     suffix: ClassVar[str] = ".cameo"
+
+    @property
+    def label(self) -> str:
+        return self.what if self.budget is None else f"{self.what}, {self.budget} bytes"
 
     def facts(self) -> dict[str, Any]:
         return {
             "kind": "model", "name": self.name, "version": self.version, "sha256": self.digest,
-            "portrait": self.model.config.size,
+            "portrait": self.model.config.size, "series": self.what,
         }  # fmt: skip
+
+    @cached_property
+    def _prior(self) -> codec.Prior | None:
+        return codec.Prior(**self.model.prior) if isinstance(self.model, Progressive) else None
 
     def code(self, portraits: list[Pixels]) -> list[Coded]:
         pixels_BHWC = np.stack([asis(portrait, self.model.config.size).portrait for portrait in portraits])
         idx = self.model.encode(torch.from_numpy(pixels_BHWC).permute(0, 3, 1, 2).to(self.device))
-        payloads = [codec.encode(row, self.model.levels, self.tag) for row in idx.numpy(force=True)]
+        payloads = [self._pack(row) for row in idx.numpy(force=True)]
         return [Coded(payload, len(payload)) for payload in payloads]
 
-    def tokens(self, files: list[bytes]) -> NDArray[np.int64]:
-        """The tokens in payloads, a portrait a row. PayloadError for a damaged one."""
-        return np.stack([codec.decode_body(codec.unwrap(payload), self.model.levels) for payload in files])
+    def _pack(self, tokens: NDArray[np.int64]) -> bytes:
+        if self._prior is None:
+            return codec.encode(tokens, self.model.levels, self.tag)
+        assert self.budget is not None
+        return codec.encode_progressive(tokens, self._prior, self.tag, self.budget)
+
+    def tokens(self, files: list[bytes]) -> list[NDArray[np.int64]]:
+        """The tokens in payloads, by portrait. PayloadError for a damaged one."""
+        levels = self.model.levels if self._prior is None else self._prior
+        return [codec.decode_body(codec.unwrap(payload), levels) for payload in files]
 
     def show(self, files: list[bytes]) -> list[Pixels]:
-        pixels_BCHW = self.model.decode(torch.from_numpy(self.tokens(files)).to(self.device))
+        tokens = self.tokens(files)
+        if self._prior is None:
+            return self._draw(np.stack(tokens))
+        return [picture for row in tokens for picture in self._draw(row[None])]  # each has as many as went in
+
+    def _draw(self, idx: NDArray[np.int64]) -> list[Pixels]:
+        pixels_BCHW = self.model.decode(torch.from_numpy(idx).to(self.device))
         return list(pixels_BCHW.permute(0, 2, 3, 1).contiguous().numpy(force=True))
+
+
+def at_rates(trained: Trained, budgets: list[int]) -> list[Trained]:
+    """A progressive code at each of the budgets, any other model as it is."""
+    if not isinstance(trained.model, Progressive):
+        return [trained]
+    return [replace(trained, budget=budget) for budget in budgets]
 
 
 def load(config: dict[str, Any], weights: Weights, device: torch.device = CPU) -> Model:
@@ -107,8 +144,12 @@ def load(config: dict[str, Any], weights: Weights, device: torch.device = CPU) -
 
 
 def from_run(run: Run, device: torch.device = CPU) -> Trained:
-    """The model of a run. ValueError for a VAE whose training has not ended: only then its bits are divided."""
+    """The model of a run. ValueError for one whose training has not ended, where it has tokens only then."""
     model = load(run.recipe["model"], run.weights, device)
+    if "finished" not in run.state and isinstance(model, Progressive):
+        raise ValueError(
+            f"{run.folder} stands at step {run.state['step']}, and a progressive code has a prior at its end"
+        )
     if not body_bits(model.levels):
         raise ValueError(f"{run.folder} stands at step {run.state['step']}, and a VAE has tokens only at its end")
     digest = hashlib.sha256()
@@ -124,8 +165,21 @@ def from_store(stored: StoredVersion, device: torch.device = CPU) -> Trained:
     return Trained(f"{name}/{version}", name, version, stored.digest, model, stored.tag, device)
 
 
-def find(what: str, store: Path, device: torch.device = CPU) -> Trained:
-    """A run folder, or NAME/VERSION, or NAME for its highest version. ValueError or RefusedVersion."""
+def find(what: str, store: Path, device: torch.device = CPU) -> list[Trained]:
+    """A run folder, or NAME/VERSION, or NAME for its highest version. ValueError or RefusedVersion.
+
+    A progressive code is found once for each of its usual rates, or for those that follow as @BYTES,BYTES.
+    """
+    what, _, rates = what.partition("@")
+    if not all(rate.isdecimal() and int(rate) > codec.OVERHEAD for rate in rates.split(",") if rates):
+        raise ValueError(f"{what}@{rates}: the rates are whole numbers of bytes, e.g. @48,96")
+    found = _find(what, store, device)
+    if rates and not isinstance(found.model, Progressive):
+        raise ValueError(f"{what}@{rates}: {what} has one rate")
+    return at_rates(found, [int(rate) for rate in rates.split(",")] if rates else list(RATES))
+
+
+def _find(what: str, store: Path, device: torch.device) -> Trained:
     if (Path(what) / "checkpoint.pt").exists():
         return from_run(read_run(Path(what)), device)
     folders = scan(store) if store.is_dir() else []

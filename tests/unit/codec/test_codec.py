@@ -4,9 +4,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from app.codec import OVERHEAD, Coding, Payload, decode_body, encode, unwrap, wrap
+from app.codec import (
+    OVERHEAD,
+    Coding,
+    Payload,
+    Prior,
+    decode_body,
+    encode,
+    encode_progressive,
+    progressive,
+    shorten,
+    unwrap,
+    wrap,
+)
 from app.codec.fixed import body_bytes
-from app.errors import DamagedPayload, PayloadError
+from app.errors import DamagedPayload, PayloadError, TokenOutOfRange, TruncatedPayload, WrongTokenShape
+from tests.unit.codec.priors import fixed_prior, random_prior
 
 TAG = b"\x5a\x01"
 LEVELS = np.full((8, 8), 1000)
@@ -14,8 +27,12 @@ LEVELS[0] = [1, 2, 3, 5, 8, 13, 21, 34]
 TOKENS = np.arange(64).reshape(8, 8) * 15 % LEVELS
 PAYLOAD = encode(TOKENS, LEVELS, TAG)
 
+PRIOR = random_prior(1, 900, latents=300, nats=0.5)
+LIST = progressive.unpack(np.random.default_rng(1).bytes(1000), PRIOR)
+WHOLE = encode_progressive(LIST, PRIOR, TAG, 1000)
 
-def decode(data: bytes, levels: NDArray[np.int64] = LEVELS) -> NDArray[np.int64]:
+
+def decode(data: bytes, levels: NDArray[np.int64] | Prior = LEVELS) -> NDArray[np.int64]:
     return decode_body(unwrap(data), levels)
 
 
@@ -68,3 +85,101 @@ def test_random_bodies_in_a_sound_frame_give_nothing_but_a_payload_error(tag: by
     except PayloadError:
         return
     assert encode(tokens, levels, tag) == data
+
+
+def test_golden_progressive() -> None:
+    prior = fixed_prior()
+    tokens = np.arange(100) % 2
+    data = encode_progressive(tokens, prior, TAG, 12)
+    assert data.hex() == "1d5a01602c5b8c4b36c583b6"
+    np.testing.assert_array_equal(decode(data, prior), tokens[:44], strict=True)
+
+
+def test_all_tokens_may_take_less_than_the_budget() -> None:
+    assert len(LIST) == len(PRIOR)
+    assert 90 < len(WHOLE) < 200
+    np.testing.assert_array_equal(decode(WHOLE, PRIOR), LIST, strict=True)
+
+
+@pytest.mark.parametrize("budget", range(5, 90))
+def test_a_budget_is_filled_and_shortening_gives_what_the_budget_would_have(budget: int) -> None:
+    data = encode_progressive(LIST, PRIOR, TAG, budget)
+    assert budget - 1 <= len(data) <= budget
+    assert shorten(unwrap(WHOLE), budget) == data
+    tokens = decode(data, PRIOR)
+    np.testing.assert_array_equal(tokens, LIST[: len(tokens)], strict=True)
+    # The tokens of a payload are worth that payload again: what comes out of JSON goes back into the same bytes.
+    again = encode_progressive(tokens, PRIOR, TAG, budget) if len(tokens) else data
+    np.testing.assert_array_equal(decode(again, PRIOR), tokens)
+
+
+def test_a_larger_budget_holds_no_fewer_tokens() -> None:
+    counts = [len(decode(encode_progressive(LIST, PRIOR, TAG, budget), PRIOR)) for budget in range(5, len(WHOLE) + 1)]
+    assert counts[-1] == len(PRIOR)
+    # A byte that was left out for its checksum's sake may make two budgets one.
+    assert all(more >= fewer for fewer, more in zip(counts, counts[2:], strict=False))
+
+
+def test_shortening_to_more_bytes_changes_nothing() -> None:
+    assert shorten(unwrap(WHOLE), len(WHOLE)) == shorten(unwrap(WHOLE), 10**6) == WHOLE
+
+
+def test_only_progressive_payloads_are_shortened() -> None:
+    with pytest.raises(ValueError, match="Only progressive"):
+        shorten(unwrap(PAYLOAD), 50)
+
+
+@pytest.mark.parametrize("budget", [-1, 0, OVERHEAD])
+def test_a_budget_leaves_room_for_a_body(budget: int) -> None:
+    with pytest.raises(ValueError, match="at least 5 bytes"):
+        encode_progressive(LIST, PRIOR, TAG, budget)
+    with pytest.raises(ValueError, match="at least 5 bytes"):
+        shorten(unwrap(WHOLE), budget)
+
+
+def test_tokens_of_no_progressive_model_are_refused() -> None:
+    with pytest.raises(WrongTokenShape):
+        encode_progressive(np.append(LIST, 0), PRIOR, TAG, 96)
+    with pytest.raises(TokenOutOfRange):
+        encode_progressive(np.full(3, 3), PRIOR, TAG, 96)
+    with pytest.raises(ValueError, match="at least one byte"):
+        encode_progressive(LIST[:0], PRIOR, TAG, 96)
+
+
+def test_a_payload_of_the_other_coding_is_damaged() -> None:
+    with pytest.raises(DamagedPayload) as caught:
+        decode(PAYLOAD, PRIOR)
+    assert caught.value.facts == {"coding": 0, "expected": 1}
+    with pytest.raises(DamagedPayload) as caught:
+        decode(WHOLE, LEVELS)
+    assert caught.value.facts == {"coding": 1, "expected": 0}
+
+
+@pytest.mark.parametrize("size", range(len(WHOLE)))
+def test_every_truncation_of_a_progressive_payload_is_caught(size: int) -> None:
+    with pytest.raises(PayloadError):
+        decode(WHOLE[:size], PRIOR)
+
+
+@given(st.integers(0, 2**32), st.integers(5, 320))
+@settings(deadline=None)
+def test_every_truncation_of_any_progressive_payload_is_caught(seed: int, budget: int) -> None:
+    tokens = progressive.unpack(np.random.default_rng(seed).bytes(1000), PRIOR)
+    data = encode_progressive(tokens, PRIOR, seed.to_bytes(5)[-2:], budget)
+    for size in range(1, len(data)):
+        with pytest.raises((TruncatedPayload, DamagedPayload)):
+            decode(data[:size], PRIOR)
+
+
+@given(st.binary(max_size=400), st.booleans())
+@settings(deadline=None)
+def test_random_bytes_give_nothing_but_a_payload_error_or_tokens(data: bytes, framed: bool) -> None:
+    if framed and data:
+        data = wrap(Payload(Coding.PROGRESSIVE, TAG, data))
+    try:
+        tokens = decode(data, PRIOR)
+    except PayloadError:
+        assert not framed or not data
+        return
+    progressive.check(tokens, PRIOR)
+    assert len(progressive.pack(tokens, PRIOR, 1000)) <= len(unwrap(data).body)

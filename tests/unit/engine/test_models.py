@@ -7,8 +7,9 @@ import torch
 
 from app import codec
 from app.engine.models import Coder
-from app.errors import TokenOutOfRange, WrongTokenShape
-from app.store.reader import read_version
+from app.errors import BudgetTooSmall, TokenOutOfRange, WrongTokenShape
+from app.store.reader import StoredVersion, read_version
+from tests.tiny import PROGRESSIVE_DEFAULT, PROGRESSIVE_RATES
 
 CPU = torch.device("cpu")
 
@@ -23,6 +24,16 @@ def vqvae(tiny_store: Path) -> Coder:
     return Coder(read_version(tiny_store / "tiny-vqvae" / "1"), CPU)
 
 
+@pytest.fixture(scope="module")
+def progressive(tiny_store: Path) -> Coder:
+    return Coder(read_version(tiny_store / "tiny-progressive" / "1"), CPU)
+
+
+def with_manifest(coder: Coder, **changes: Any) -> StoredVersion:
+    s = coder.stored
+    return StoredVersion(s.manifest.model_copy(update=changes), s.folder, s.digest, s.tag, s.weights)
+
+
 def portrait(size: int) -> Any:
     return np.random.default_rng(0).integers(0, 256, (size, size, 3), dtype=np.uint8)
 
@@ -33,7 +44,7 @@ def test_a_portrait_becomes_tokens_a_payload_and_a_portrait(coder: Coder) -> Non
     assert tokens.dtype == coder.levels.dtype == np.int64
     assert ((tokens >= 0) & (tokens < coder.levels)).all()
     payload = coder.pack(tokens)
-    assert len(payload) == coder.payload_bytes
+    assert (len(payload),) == coder.manifest.rates
     np.testing.assert_array_equal(coder.unpack(codec.unwrap(payload)), tokens, strict=True)
     drawn = coder.reconstruct(tokens)
     assert drawn.shape == (coder.size, coder.size, 3)
@@ -74,3 +85,68 @@ def test_a_number_outside_its_codebook_is_refused_as_it_is(vqvae: Coder, value: 
     with pytest.raises(TokenOutOfRange, match=rf"^the token at \[3\] is {value}; it must lie in 0 to 15$") as caught:
         vqvae.check([0, 15, 0, value, -1] + [0] * 27)
     assert caught.value.facts == {"position": [3], "value": value, "limit": 15}
+
+
+def test_one_rate_takes_any_budget_that_it_fits(vqvae: Coder) -> None:
+    (rate,) = vqvae.manifest.rates
+    tokens = vqvae.tokens(portrait(128))
+    assert {vqvae.pack(tokens, max_bytes) for max_bytes in (None, rate, 10**9)} == {vqvae.pack(tokens)}
+    with pytest.raises(BudgetTooSmall, match=f"take {rate} bytes at least, {rate - 1} are allowed") as caught:
+        vqvae.pack(tokens, rate - 1)
+    assert caught.value.facts == {"max_bytes": rate - 1, "least": rate}
+
+
+def test_a_model_with_one_rate_has_no_other_in_its_manifest(vqvae: Coder) -> None:
+    (rate,) = vqvae.manifest.rates
+    for rates in ((rate - 1, rate), (rate, rate + 1), (rate + 1,)):
+        with pytest.raises(ValueError, match=f"payloads have {rate} bytes"):
+            Coder(with_manifest(vqvae, rates=rates), CPU)
+
+
+def test_a_budget_holds_the_first_tokens(progressive: Coder) -> None:
+    tokens = progressive.tokens(portrait(64))
+    assert tokens.shape == progressive.levels.shape == (2400,)
+    for max_bytes in (32, 100, 320):
+        payload = progressive.pack(tokens, max_bytes)
+        assert max_bytes - 2 <= len(payload) <= max_bytes
+        held = progressive.unpack(codec.unwrap(payload))
+        np.testing.assert_array_equal(held, tokens[: len(held)], strict=True)
+        assert 0 < len(held) < len(tokens)
+        assert progressive.reconstruct(held).shape == (64, 64, 3)
+        assert progressive.shorten(codec.unwrap(progressive.pack(tokens, 320)), max_bytes) == payload
+
+
+def test_budgets(progressive: Coder) -> None:
+    least, most = PROGRESSIVE_RATES[0], PROGRESSIVE_RATES[-1]
+    assert [progressive.budget(n) for n in (least, 33, most, most + 1)] == [least, 33, most, most]
+    assert progressive.budget(None) == PROGRESSIVE_DEFAULT
+    assert Coder(with_manifest(progressive, default_rate=None), CPU).budget(None) == most
+    with pytest.raises(BudgetTooSmall):
+        progressive.budget(least - 1)
+    with pytest.raises(BudgetTooSmall):
+        progressive.shorten(codec.unwrap(progressive.pack(np.zeros(2400, np.int64))), least - 1)
+
+
+def test_rates_too_small_for_any_payload_are_refused_at_the_start(progressive: Coder) -> None:
+    with pytest.raises(ValueError, match="at least 5 bytes"):
+        Coder(with_manifest(progressive, rates=(4, 96)), CPU)
+
+
+@pytest.mark.parametrize("count", [0, 1, 100, 2400])
+def test_any_first_tokens_pass_the_check(progressive: Coder, count: int) -> None:
+    tokens = progressive.tokens(portrait(64))[:count]
+    np.testing.assert_array_equal(progressive.check(tokens.tolist()), tokens, strict=True)
+
+
+@pytest.mark.parametrize("nested", [[0] * 2401, [[0]], [[]], [[0, 1], [0]], 0])
+def test_what_are_no_first_tokens_is_refused(progressive: Coder, nested: Any) -> None:
+    with pytest.raises((WrongTokenShape, TokenOutOfRange)):
+        progressive.check(nested)
+
+
+def test_a_refinement_has_two_halves(progressive: Coder) -> None:
+    began = [1] + [0] * 159  # the coarsest plane, which every other latent has; the next one has all
+    assert len(progressive.check([*began, 1])) == 161
+    with pytest.raises(TokenOutOfRange) as caught:
+        progressive.check([*began, 2])
+    assert caught.value.facts["position"] == [160]

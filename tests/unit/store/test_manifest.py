@@ -97,6 +97,9 @@ def test_json_other_than_an_object_is_refused(data: bytes) -> None:
         ("rates", []),
         ("rates", [90, 84]),
         ("rates", [84, 84]),
+        ("default_rate", 85),
+        ("default_rate", 0),
+        ("default_rate", "84"),
         ("weights.file", "../model.safetensors"),
         ("weights.file", "/etc/model.safetensors"),
         ("weights.file", "model.pt"),
@@ -123,6 +126,23 @@ def test_a_missing_key_is_named(manifest: Manifest, key: str) -> None:
 def test_tokens_of_mixed_alphabets_state_their_bits_themselves(manifest: Manifest) -> None:
     parsed = Manifest.parse(changed(manifest, "tokens", {"shape": [96], "codebook_size": None, "bits": 501}))
     assert parsed.tokens.bits == 501
+
+
+@pytest.mark.parametrize("rate", [None, 32, 96])
+def test_a_default_rate_is_one_of_the_rates_or_none(make_draft: Callable[..., Draft], rate: int | None) -> None:
+    assert make_draft(rates=[32, 96], default_rate=rate).default_rate == rate
+
+
+def test_manifests_from_before_default_rates_are_read(manifest: Manifest) -> None:
+    raw = json.loads(manifest.to_json())
+    del raw["default_rate"]
+    assert Manifest.parse(json.dumps(raw).encode()) == manifest
+
+
+def test_of_wrong_rates_and_their_default_the_rates_are_named(manifest: Manifest) -> None:
+    raw = json.loads(manifest.to_json()) | {"rates": [96, 32], "default_rate": 1}
+    with pytest.raises(ValueError, match="The manifest is wrong: rates: "):
+        Manifest.parse(json.dumps(raw).encode())
 
 
 @pytest.mark.parametrize("figure", [float("nan"), float("inf")])

@@ -25,6 +25,12 @@ depth = 1
 [losses]
 identity = 0
 kl = 0.1
+rate = 0.1
+
+[quantiser]
+least_bytes = 8
+most_bytes = 24
+prior_steps = 20
 
 [optimise]
 steps = 12
@@ -36,6 +42,7 @@ MODELS = {
     "vae": LINEAR + "bits = 64",
     "vqvae": LINEAR + "tokens = 12\ncodes = 16\ncode_dim = 2",
     "vqvae-grid": "codes = 16\ncode_dim = 2",
+    "progressive": LINEAR + "planes = 5\ntokens = 60\ncontext = 4\nfeatures = 2",
 }
 
 

@@ -61,7 +61,7 @@ def models() -> dict[str, tuple[Model, dict[str, Any]]]:
 @pytest.mark.parametrize("name", ["tiny-vae", "tiny-vqvae", "grid"])
 def test_a_run_codes_into_payloads_and_draws_from_them(name: str, tmp_path: Path) -> None:
     model, config = models()[name]
-    trained = find(str(make_run(tmp_path / "run", model, config)), tmp_path / "nowhere")
+    (trained,) = find(str(make_run(tmp_path / "run", model, config)), tmp_path / "nowhere")
     assert (trained.name, trained.version, trained.label) == ("tiny", None, str(tmp_path / "run"))
     coded = trained.code(portraits(3))
     payloads = [payload for payload, _ in coded]
@@ -75,7 +75,7 @@ def test_a_run_codes_into_payloads_and_draws_from_them(name: str, tmp_path: Path
 
 
 def test_a_damaged_payload_is_an_error(tmp_path: Path) -> None:
-    trained = find(str(make_run(tmp_path / "run", *models()["grid"])), tmp_path)
+    (trained,) = find(str(make_run(tmp_path / "run", *models()["grid"])), tmp_path)
     payload = bytearray(trained.code(portraits(1))[0].data)
     payload[9] ^= 1
     with pytest.raises(DamagedPayload):
@@ -93,8 +93,8 @@ def test_weights_are_those_that_would_be_published(tmp_path: Path) -> None:
 
 
 def test_versions_by_name_and_number(tiny_store: Path) -> None:
-    assert find("tiny-vae", tiny_store).label == "tiny-vae/2"
-    first = find("tiny-vae/1", tiny_store)
+    assert find("tiny-vae", tiny_store)[0].label == "tiny-vae/2"
+    (first,) = find("tiny-vae/1", tiny_store)
     assert (first.name, first.version) == ("tiny-vae", 1)
     assert unwrap(first.code(portraits(1))[0].data).tag == first.tag != NO_TAG
 
