@@ -64,17 +64,23 @@ class Criterion(nn.Module):
                 named["codebook"] = squared(out.z_BL.detach() - out.q_BL) / numbers
         if self.metric_RP is not None:
             named["identity"] = w.identity * squared((picture_BCHW - x_BCHW).flatten(1) @ self.metric_RP.T)
-        if self.sface is not None and step >= w.late:
-            seen = slice(w.likeness_faces)
-            cosine_B = (self.sface(picture_BCHW[seen]) * self.sface(x_BCHW[seen]).detach()).sum(1)
-            named["likeness"] = w.likeness * (1 - cosine_B).mean()
-        if self.perceptual is not None and step >= w.late:
+        # Terms that are not due yet stand in the log nevertheless, which has the same columns throughout.
+        due, none = step >= w.late, picture_BCHW.new_zeros(())
+        if self.sface is not None:
+            named["likeness"] = w.likeness * self._likeness(picture_BCHW, x_BCHW) if due else none
+        if self.perceptual is not None:
             seen = slice(w.perceptual_faces)
-            named["perceptual"] = w.perceptual * self.perceptual(picture_BCHW[seen], x_BCHW[seen])
-        if self.lpips is not None and step >= w.late:
+            named["perceptual"] = w.perceptual * self.perceptual(picture_BCHW[seen], x_BCHW[seen]) if due else none
+        if self.lpips is not None:
             seen = slice(w.lpips_faces)
-            named["lpips"] = w.lpips * self.lpips(picture_BCHW[seen], x_BCHW[seen]).mean()
+            named["lpips"] = w.lpips * self.lpips(picture_BCHW[seen], x_BCHW[seen]).mean() if due else none
         return named
+
+    def _likeness(self, picture_BCHW: Tensor, x_BCHW: Tensor) -> Tensor:
+        assert self.sface is not None
+        seen = slice(self.weights.likeness_faces)
+        cosine_B = (self.sface(picture_BCHW[seen]) * self.sface(x_BCHW[seen]).detach()).sum(1)
+        return (1 - cosine_B).mean()
 
 
 def rate(out: ProgressiveOutput) -> Tensor:
