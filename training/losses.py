@@ -80,7 +80,8 @@ class Criterion(nn.Module):
         assert self.sface is not None
         seen = slice(self.weights.likeness_faces)
         cosine_B = (self.sface(picture_BCHW[seen]) * self.sface(x_BCHW[seen]).detach()).sum(1)
-        return (1 - cosine_B).mean()
+        distance: Tensor = (1 - cosine_B).mean()
+        return distance
 
 
 def rate(out: ProgressiveOutput) -> Tensor:

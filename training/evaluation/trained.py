@@ -148,7 +148,7 @@ def from_run(run: Run, device: torch.device = CPU) -> Trained:
     model = load(run.recipe["model"], run.weights, device)
     if "finished" not in run.state and isinstance(model, Progressive):
         raise ValueError(
-            f"{run.folder} stands at step {run.state['step']}, and a progressive code has a prior at its end"
+            f"{run.folder} stands at step {run.state['step']}, and a progressive code has a prior only at its end"
         )
     if not body_bits(model.levels):
         raise ValueError(f"{run.folder} stands at step {run.state['step']}, and a VAE has tokens only at its end")

@@ -29,7 +29,7 @@ rate = 0.1
 
 [quantiser]
 least_bytes = 8
-most_bytes = 24
+most_bytes = 40
 prior_steps = 20
 
 [optimise]
@@ -42,7 +42,7 @@ MODELS = {
     "vae": LINEAR + "bits = 64",
     "vqvae": LINEAR + "tokens = 12\ncodes = 16\ncode_dim = 2",
     "vqvae-grid": "codes = 16\ncode_dim = 2",
-    "progressive": LINEAR + "planes = 5\ntokens = 60\ncontext = 4\nfeatures = 2",
+    "progressive": LINEAR + "planes = 6\ntokens = 90\ncontext = 4\nfeatures = 2",
 }
 
 

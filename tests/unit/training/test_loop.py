@@ -103,9 +103,9 @@ def test_training_lowers_the_loss_and_leaves_what_people_look_at(
     recipe = changed(recipe, optimise={"steps": 200, "learning_rate": 3e-3})
     assert run(recipe, tmp_path / "run", data)
     rows = curve(tmp_path / "run")
-    assert float(rows[-1]["mse"]) < 0.9 * float(rows[0]["mse"])
+    assert float(rows[-1]["mse"]) < 0.95 * float(rows[0]["mse"])
     assert {"total", "learning_rate"} <= rows[0].keys()
-    assert ("perplexity" in rows[0]) == (recipe.model["kind"] != "vae")
+    assert ("perplexity" in rows[0]) == recipe.model["kind"].startswith("vqvae")
     left = {path.name for path in (tmp_path / "run").iterdir()}
     assert left == {
         "checkpoint.pt", "curves.png", "log.csv", "recipe.json", "sample.png", "tensorboard", "validation.csv"

@@ -4,10 +4,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from app.nn.progressive import ProgressiveOutput
 from app.nn.vae import VAEOutput
 from app.nn.vqvae import VQVAEOutput
 from app.quality import installed_judge
-from training.losses import Criterion, Networks
+from training.losses import Criterion, Networks, rate
 from training.recipe import Losses, Quantiser, Recipe
 
 X = torch.linspace(-1, 1, 2 * 3 * 64 * 64).view(2, 3, 64, 64)
@@ -81,12 +82,27 @@ def test_likeness_is_nothing_for_the_same_face_and_teaches_otherwise() -> None:
     assert not picture.grad[1].any(), "only as many faces as asked for"
 
 
-@pytest.mark.parametrize("loss", ["likeness", "perceptual"])
+def test_a_late_term_is_in_the_log_from_the_first_step() -> None:
+    loss = criterion(likeness=2.0, late=5)
+    picture = (X + 0.3).requires_grad_()
+    terms = [loss(vq(picture), X, 0.25, step)["likeness"].item() for step in (0, 4, 5)]
+    assert terms[:2] == [0, 0] < terms[2:]
+
+
+def test_the_rate_has_a_price_that_rises_with_the_step() -> None:
+    z_BL = torch.tensor([[0.0, 3.0, -8.0, 100.0]])
+    step_BL = torch.tensor([[1.0, 1.0, 8.0, 0.0]])  # nothing is known of the last
+    out = ProgressiveOutput(X, z_BL, step_BL)
+    assert rate(out).item() == pytest.approx(2 + 64 * 1)
+    assert criterion(rate=0.5)(out, X, 0.0, 0)["rate"].item() == pytest.approx(0.5 * 66 / NUMBERS)
+
+
+@pytest.mark.parametrize("loss", ["likeness", "perceptual", "lpips"])
 def test_missing_weights_are_asked_for(loss: str) -> None:
     recipe = Recipe.model_validate(
         {"name": "test", "description": "", "model": MODEL, "optimise": {"steps": 1}, "losses": {"kl": 1, loss: 1}}
     )
-    with pytest.raises(ValueError, match=rf"losses.{loss}: give the network's weights with --(sface|vgg) FILE"):
+    with pytest.raises(ValueError, match=rf"losses.{loss}: give the network's weights with --(sface|vgg|lpips) FILE"):
         Criterion(recipe, None, Networks())
 
 

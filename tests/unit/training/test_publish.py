@@ -15,12 +15,13 @@ from app.engine.models import Coder
 from app.errors import StoreError
 from app.nn import Model
 from app.store.reader import read_version
-from tests.tiny import CONFIGS, tiny_model
+from tests.tiny import CONFIGS, PROGRESSIVE, tiny_model
 from tests.unit.training.evaluation.test_trained import GRID, grid_model, make_run
 from training.data.portraits import Portraits
 from training.evaluation import bootstrap
 from training.evaluation.evaluate import Setting
 from training.evaluation.measure import Measured
+from training.evaluation.trained import RATES
 from training.publish import finished, publish_run, worse
 
 MODELS: dict[str, tuple[Model, dict[str, Any]]] = {
@@ -65,6 +66,25 @@ def test_a_published_run_serves(kind: str, tmp_path: Path, store: Path, setting:
     assert "for tests" in card
     assert "blobs: 24 pictures of 24 people; licence: made up" in card
     assert "- PSNR, dB: " in card
+
+
+def test_a_progressive_code_is_measured_at_its_rates(
+    tmp_path: Path, store: Path, setting: Setting, data: Portraits
+) -> None:
+    run = finished(make_run(tmp_path / "run", tiny_model("tiny-progressive"), PROGRESSIVE))
+    stored = publish_run(run, store, setting, "for tests")
+    manifest = stored.manifest
+    assert (manifest.rates, manifest.default_rate) == (RATES, 96)
+    rows: Any = manifest.quality["rates"]
+    assert all(rate - 1 <= row["bytes"]["max"] <= rate for rate, row in zip(RATES, rows, strict=True))
+    assert manifest.quality["psnr"] == rows[RATES.index(96)]["psnr"]
+    coder = Coder(stored, torch.device("cpu"))
+    portrait = data.centres(64, np.array([0]))[0].permute(1, 2, 0).numpy()
+    # One is left out where a prefix could pass for the whole.
+    assert len(coder.pack(coder.tokens(portrait))) in {95, 96}
+    card = (stored.folder / "card.md").read_text()
+    assert "any number of bytes from 32 to 320, by default 96" in card
+    assert "| 320 | " in card
 
 
 def test_the_same_model_again_is_the_next_version(tmp_path: Path, store: Path, setting: Setting) -> None:

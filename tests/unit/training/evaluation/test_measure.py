@@ -30,7 +30,8 @@ NOBODY = Judges({})
 
 @pytest.fixture
 def grid(tmp_path: Path) -> Trained:
-    return find(str(make_run(tmp_path / "run", grid_model(), GRID)), tmp_path)
+    (trained,) = find(str(make_run(tmp_path / "run", grid_model(), GRID)), tmp_path)
+    return trained
 
 
 def test_what_is_measured_comes_from_the_files(grid: Trained, validation: Portraits, tmp_path: Path) -> None:
@@ -103,20 +104,20 @@ def test_a_shared_codebook_is_counted_over_all_positions(grid: Trained, validati
     measured = measure(grid, of_data(validation), tmp_path / "out", NOBODY, {})
     use = codebook_use(grid, measured)
     assert use is not None
-    tokens = grid.tokens([path.read_bytes() for path in measured.paths])
+    tokens = np.stack(grid.tokens([path.read_bytes() for path in measured.paths]))
     assert use["codes_used"] == pytest.approx(len(np.unique(tokens)) / 16, abs=1e-4)
     assert use["mean"] == perplexity(tokens.reshape(-1, 1), 16)["mean"]
 
 
 def test_a_codebook_for_each_token_and_none_at_all(validation: Portraits, tmp_path: Path, tiny_store: Path) -> None:
     for name, books in (("tiny-vqvae", 32), ("tiny-vae", None)):
-        trained = find(name, tiny_store)
+        (trained,) = find(name, tiny_store)
         measured = measure(trained, of_data(validation), tmp_path / name, NOBODY, {})
         use = codebook_use(trained, measured)
         if books is None:
             assert use is None
         else:
-            idx_MT = trained.tokens([path.read_bytes() for path in measured.paths])
+            idx_MT = np.stack(trained.tokens([path.read_bytes() for path in measured.paths]))
             assert idx_MT.shape[1] == books == tiny_model(name).levels.size
             used = np.mean([len(np.unique(column)) for column in idx_MT.T]) / 16
             assert use == perplexity(idx_MT, 16)

@@ -12,11 +12,11 @@ from app.codec import unwrap
 from app.errors import DamagedPayload, RefusedVersion
 from app.nn import Model, build
 from app.nn.grid import GridVQVAE
-from tests.tiny import CONFIGS, tiny_model
+from tests.tiny import CONFIGS, PROGRESSIVE, tiny_model
 from tests.unit.training.conftest import picture
 from training.checkpoint import tensors, write
 from training.evaluation.contenders import Pixels
-from training.evaluation.trained import NO_TAG, find, from_run, read_run
+from training.evaluation.trained import NO_TAG, RATES, find, from_run, read_run
 from training.recipe import Recipe
 
 GRID = {"kind": "vqvae-grid", "size": 64, "width": 8, "depth": 1, "codes": 16, "code_dim": 4}
@@ -67,11 +67,40 @@ def test_a_run_codes_into_payloads_and_draws_from_them(name: str, tmp_path: Path
     payloads = [payload for payload, _ in coded]
     assert len(set(payloads)) == 3
     assert all(size == len(payload) and unwrap(payload).tag == NO_TAG for payload, size in coded)
-    assert trained.tokens(payloads).shape == (3, *model.levels.shape)
+    assert [tokens.shape for tokens in trained.tokens(payloads)] == [model.levels.shape] * 3
     pictures = trained.show(payloads)
     assert {picture.shape for picture in pictures} == {(config["size"], config["size"], 3)}
     # Each payload by itself gives the same.
     np.testing.assert_array_equal(trained.show(payloads[1:2])[0], pictures[1])
+
+
+def test_a_progressive_code_at_its_rates_or_those_asked_for(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", tiny_model("tiny-progressive"), PROGRESSIVE)
+    assert [model.budget for model in find(str(run), tmp_path)] == list(RATES)
+    small, large = find(f"{run}@40,90", tmp_path)
+    assert (small.label, small.facts()["series"]) == (f"{run}, 40 bytes", str(run))
+    faces = portraits(2)
+    coded = [model.code(faces) for model in (small, large)]
+    assert [[size for _, size in row] for row in coded] == [[40, 40], [90, 90]]
+    few, many = (m.tokens([c.data for c in row]) for m, row in zip((small, large), coded, strict=True))
+    for little, much in zip(few, many, strict=True):
+        assert len(little) < len(much)
+        np.testing.assert_array_equal(little, much[: len(little)])
+    assert {picture.shape for picture in large.show([c.data for c in coded[1]])} == {(64, 64, 3)}
+
+
+def test_rates_that_a_model_has_not(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", *models()["grid"])
+    with pytest.raises(ValueError, match="has one rate"):
+        find(f"{run}@96", tmp_path)
+    with pytest.raises(ValueError, match="the rates are whole numbers of bytes"):
+        find(f"{run}@96,4", tmp_path)
+
+
+def test_a_progressive_code_has_no_prior_before_its_end(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", tiny_model("tiny-progressive"), PROGRESSIVE, finished=False)
+    with pytest.raises(ValueError, match="stands at step 12, and a progressive code has a prior only at its end"):
+        find(str(run), tmp_path)
 
 
 def test_a_damaged_payload_is_an_error(tmp_path: Path) -> None:
