@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+import pillow_jxl  # noqa: F401, it teaches Pillow JPEG XL
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -20,6 +21,7 @@ CODECS: Final[Mapping[str, Mapping[str, Any]]] = {
     "jpeg": {"format": "JPEG", "optimize": True, "progressive": False, "subsampling": "4:2:0"},
     "webp": {"format": "WEBP", "method": 6},
     "avif": {"format": "AVIF", "speed": 6, "subsampling": "4:2:0", "max_threads": 1},
+    "jxl": {"format": "JXL", "effort": 7, "num_threads": 1},
 }
 """Name to Pillow's options."""
 
@@ -42,6 +44,8 @@ class CodecResult:
 
 def codec_bytes(pixels: NDArray[np.uint8], codec: str, quality: int) -> bytes:
     """``pixels``, shape (height, width, 3), as a file of one of ``CODECS``; ``quality`` is from 1 to 100."""
+    if codec == "jxl":
+        quality = min(quality, 99)  # 100 is another mode, without loss
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, quality=quality, **CODECS[codec])
     return file.getvalue()
@@ -52,16 +56,24 @@ def coded_size(data: bytes, codec: str) -> int:
 
     - webp: without the RIFF and chunk headers (20 bytes), the frame header (10) and the padding;
     - avif: what is in the box ``mdat``, that is the AV1 stream;
+    - jxl: all of it, since the file is a naked codestream;
     - jpeg: the entropy-coded scan. Its Huffman tables were made for the picture, so this favours JPEG.
     """
     if codec == "webp":
         return int.from_bytes(data[16:20], "little") - 10
     if codec == "avif":
         return sum(size - 8 for kind, size in _boxes(data) if kind == b"mdat")
+    if codec == "jxl":
+        return len(data)
     at = 2
     while data[at : at + 2] != b"\xff\xda":  # segments before the scan, each with its length
         at += 2 + int.from_bytes(data[at + 2 : at + 4])
     return len(data) - 2 - (at + 2 + int.from_bytes(data[at + 2 : at + 4]))
+
+
+def codec_pixels(data: bytes) -> NDArray[np.uint8]:
+    """A file of :func:`codec_bytes` -> pixels, shape (height, width, 3)."""
+    return np.array(Image.open(io.BytesIO(data)).convert("RGB"))
 
 
 def _boxes(data: bytes) -> Iterator[tuple[bytes, int]]:
@@ -112,7 +124,7 @@ def _highest_quality(
         # Size rises with quality, with small dips: what the search ends on fits, a step or two further may fit too.
         quality = _QUALITIES[bisect_right(_QUALITIES, target_bytes, key=lambda quality: count(encoded(quality))) - 1]
     data = encoded(quality)
-    decoded = Image.open(io.BytesIO(data)).convert("RGB").resize(pixels.shape[1::-1], Image.Resampling.BICUBIC)
+    decoded = Image.fromarray(codec_pixels(data)).resize(pixels.shape[1::-1], Image.Resampling.BICUBIC)
     return CodecResult(codec, quality, side, data, np.array(decoded))
 
 

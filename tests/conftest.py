@@ -7,8 +7,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.tiny import publish_tiny
+
+settings.register_profile("cameo", deadline=None)  # no test asserts a time
+settings.load_profile("cameo")
 
 
 @pytest.fixture(scope="session")

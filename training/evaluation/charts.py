@@ -19,7 +19,9 @@ Row = dict[str, Any]
 FACES = 8  # in a strip
 CAPTION, GAP = 220, 6
 PAPER = (255, 255, 255)
-RIVALS = {"uncompressed": SOFT, "eigenfaces": INK, "webp": "#56b4e9", "avif": "#e69f00", "jpeg": "#7f7f7f"}
+RIVALS = {
+    "uncompressed": SOFT, "eigenfaces": INK, "webp": "#56b4e9", "avif": "#e69f00", "jxl": "#009e73", "jpeg": "#7f7f7f",
+}  # fmt: skip
 
 
 class Strip(NamedTuple):

@@ -11,8 +11,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from app.classical import CODECS, at_nearest_rate, codec_bytes, coded_size
-from app.images import decode
+from app.classical import CODECS, at_nearest_rate, codec_bytes, codec_pixels, coded_size
 from app.portrait import asis
 from app.quality import SIDE
 
@@ -90,7 +89,7 @@ class Classical:
         return len(data) if self.container else coded_size(data, self.codec)
 
     def show(self, files: list[bytes]) -> list[Pixels]:
-        return [decode(data, SIDE * SIDE) for data in files]
+        return [codec_pixels(data) for data in files]
 
 
 class Uncompressed:
@@ -115,7 +114,8 @@ def classical(text: str, budgets: list[int]) -> list[Classical]:
     if name not in CODECS:
         raise ValueError(f"there is no codec {name!r}; known: {', '.join(CODECS)}")
     if not numbers:
-        return [Classical(name, budget=budget, container=counts) for budget in budgets for counts in (True, False)]
+        ways = (True,) if name == "jxl" else (True, False)  # a JPEG XL file is a naked stream
+        return [Classical(name, budget=budget, container=counts) for budget in budgets for counts in ways]
     if len(numbers) > 2 or not all(number.isdecimal() for number in numbers):
         raise ValueError(f"{text!r} is no codec: give CODEC, CODEC:QUALITY or CODEC:QUALITY:SIDE, e.g. webp:1:48")
     quality, side = int(numbers[0]), int(numbers[1]) if len(numbers) == 2 else SIDE

@@ -81,8 +81,8 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     add_judging(c)
     c.add_argument(
         "--codecs", type=listed, default=[], metavar="LIST",
-        help="rivals: webp, avif or jpeg at the bytes of each model, with and without container bytes; or at a fixed "
-        "quality as CODEC:QUALITY or CODEC:QUALITY:SIDE, e.g. webp,avif,webp:1:48",
+        help="rivals: webp, avif, jxl or jpeg at the bytes of each model, with and without container bytes; or at a "
+        "fixed quality as CODEC:QUALITY or CODEC:QUALITY:SIDE, e.g. webp,avif,webp:1:48",
     )  # fmt: skip
     c.add_argument("--eigenfaces", type=Path, nargs="+", metavar="DATA", help="rival: PCA of these data sets")
     c.add_argument(

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -65,7 +65,6 @@ def test_all_damage_of_one_byte_is_caught(position: int) -> None:
 
 
 @given(st.binary(max_size=400))
-@settings(deadline=None)
 def test_random_bytes_give_nothing_but_a_payload_error(data: bytes) -> None:
     try:
         tokens = decode(data)
@@ -75,7 +74,6 @@ def test_random_bytes_give_nothing_but_a_payload_error(data: bytes) -> None:
 
 
 @given(st.binary(min_size=2, max_size=2), st.binary(max_size=400))
-@settings(deadline=None)
 def test_random_bodies_in_a_sound_frame_give_nothing_but_a_payload_error(tag: bytes, body: bytes) -> None:
     # Tokens of 16 bits with half of their values out of range: bodies of the right length can be wrong, too.
     levels = np.full(len(body) // 2, 2**15 + 1)
@@ -162,7 +160,6 @@ def test_every_truncation_of_a_progressive_payload_is_caught(size: int) -> None:
 
 
 @given(st.integers(0, 2**32), st.integers(5, 320))
-@settings(deadline=None)
 def test_every_truncation_of_any_progressive_payload_is_caught(seed: int, budget: int) -> None:
     tokens = progressive.unpack(np.random.default_rng(seed).bytes(1000), PRIOR)
     data = encode_progressive(tokens, PRIOR, seed.to_bytes(5)[-2:], budget)
@@ -172,7 +169,6 @@ def test_every_truncation_of_any_progressive_payload_is_caught(seed: int, budget
 
 
 @given(st.binary(max_size=400), st.booleans())
-@settings(deadline=None)
 def test_random_bytes_give_nothing_but_a_payload_error_or_tokens(data: bytes, framed: bool) -> None:
     if framed and data:
         data = wrap(Payload(Coding.PROGRESSIVE, TAG, data))

@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from app.codec import OVERHEAD, Coding, Payload, crc8, unwrap, wrap
@@ -29,7 +29,6 @@ def test_crc8_is_the_one_named(data: bytes, crc: int) -> None:
 
 
 @given(tags, st.binary(max_size=300))
-@settings(deadline=None)
 def test_round_trip(tag: bytes, body: bytes) -> None:
     payload = Payload(Coding.FIXED, tag, body)
     data = wrap(payload)
@@ -65,7 +64,6 @@ def test_any_one_damaged_byte_reads_as_damage(position: int) -> None:
 
 
 @given(st.data())
-@settings(deadline=None)
 def test_any_damage_within_eight_bits_is_caught_across_bytes(data: st.DataObject) -> None:
     bits = 8 * len(PAYLOAD)
     mask = data.draw(st.integers(1, 255)) << data.draw(st.integers(0, bits - 8))
@@ -137,7 +135,6 @@ def test_a_progressive_payload_has_a_body() -> None:
 
 
 @given(tags, st.binary(min_size=1, max_size=400))
-@settings(deadline=None)
 def test_no_first_part_of_a_progressive_payload_is_a_payload(tag: bytes, body: bytes) -> None:
     data = wrap(Payload(Coding.PROGRESSIVE, tag, body))
     whole = unwrap(data)

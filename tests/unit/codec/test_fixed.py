@@ -3,7 +3,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
@@ -31,7 +31,6 @@ def tokens_and_levels(draw: st.DrawFn) -> tuple[Ints, Ints]:
 
 
 @given(tokens_and_levels())
-@settings(deadline=None)
 def test_round_trip(case: tuple[Ints, Ints]) -> None:
     tokens, levels = case
     body = pack(tokens, levels)
@@ -42,7 +41,6 @@ def test_round_trip(case: tuple[Ints, Ints]) -> None:
 
 
 @given(tokens_and_levels())
-@settings(deadline=None)
 def test_the_layout_is_the_tokens_binary_digits_in_a_row(case: tuple[Ints, Ints]) -> None:
     tokens, levels = case
     digits = "".join(
@@ -128,7 +126,6 @@ def test_impossible_levels_are_refused(size: int) -> None:
 
 
 @given(tokens_and_levels())
-@settings(deadline=None)
 def test_every_other_length_is_refused(case: tuple[Ints, Ints]) -> None:
     tokens, levels = case
     body = pack(tokens, levels)
@@ -153,7 +150,6 @@ def test_a_decoded_token_must_be_in_its_alphabet() -> None:
 
 
 @given(st.binary(max_size=400), level_arrays)
-@settings(deadline=None)
 def test_any_body_gives_its_own_tokens_or_a_payload_error(body: bytes, levels: Ints) -> None:
     try:
         tokens = unpack(body, levels)

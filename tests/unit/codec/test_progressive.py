@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -77,7 +77,6 @@ def slowly_unpacked(body: bytes, prior: Prior) -> list[int]:
 
 
 @given(priors, bodies)
-@settings(deadline=None)
 def test_a_body_has_the_tokens_that_a_plain_reading_of_the_format_finds(prior: Prior, body: bytes) -> None:
     tokens = unpack(body, prior)
     assert tokens.dtype == np.int64
@@ -86,7 +85,6 @@ def test_a_body_has_the_tokens_that_a_plain_reading_of_the_format_finds(prior: P
 
 
 @given(priors, bodies)
-@settings(deadline=None)
 def test_any_bytes_are_the_body_of_tokens_whose_own_stream_is_no_longer(prior: Prior, body: bytes) -> None:
     tokens = unpack(body, prior)
     check(tokens, prior)
@@ -97,7 +95,6 @@ def test_any_bytes_are_the_body_of_tokens_whose_own_stream_is_no_longer(prior: P
 
 
 @given(priors, st.integers(0, 2**32))
-@settings(deadline=None)
 def test_every_budget_gives_the_first_bytes_of_one_stream_and_they_the_first_tokens(prior: Prior, seed: int) -> None:
     tokens = sample(prior, seed)
     stream = pack(tokens, prior, EVERYTHING)
@@ -112,7 +109,6 @@ def test_every_budget_gives_the_first_bytes_of_one_stream_and_they_the_first_tok
 
 
 @given(priors, bodies)
-@settings(deadline=None)
 def test_carries_pass_through_every_budget(prior: Prior, body: bytes) -> None:
     tokens = unpack(body, prior)
     stream = pack(tokens, prior, EVERYTHING)
@@ -121,7 +117,6 @@ def test_carries_pass_through_every_budget(prior: Prior, body: bytes) -> None:
 
 
 @given(priors, st.integers(0, 2**32), st.floats(0, 1))
-@settings(deadline=None)
 def test_the_stream_of_a_first_part_begins_with_it(prior: Prior, seed: int, part: float) -> None:
     tokens = sample(prior, seed)[: round(part * len(prior))]
     found = unpack(pack(tokens, prior, EVERYTHING), prior)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -145,7 +145,6 @@ KEYS = ["{}", "'{}'", '"{}"', "deep.{}", "'a b'.{}"]
 NOTHING = ["", "# [x]", "  "]
 
 
-@settings(deadline=None)
 @given(
     st.lists(
         st.one_of(
