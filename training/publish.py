@@ -251,7 +251,7 @@ def payload_size(draft: Draft) -> str:
 
 def rate_lines(quality: dict[str, Any]) -> list[str]:
     """A table of what was measured at each rate of a progressive code."""
-    columns = {"psnr": "PSNR, dB", "ms_ssim": "MS-SSIM", "lpips": "LPIPS", "identity": "identity"}
+    columns = {"tokens": "tokens", "psnr": "PSNR, dB", "ms_ssim": "MS-SSIM", "lpips": "LPIPS", "identity": "identity"}
     present = {name: title for name, title in columns.items() if name in quality}
     judges = [name for name in quality.get("verification", {}) if name != "bytes"]
     titles = [*present.values(), *(f"{what}, {name}" for name in judges for what in ("accuracy", "true accepts"))]

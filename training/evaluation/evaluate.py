@@ -12,6 +12,7 @@ bounding the 95% interval of the mean over people:
 ``lpips``          lower is better; only with ``--lpips``
 ``identity``       SFace's cosine of original and reconstruction; ``identity_dlib`` is dlib's
 ``codebook``       perplexity and use of the codebooks, of a model that has any
+``tokens``         in a payload of a progressive code
 ``budget``         of a rival: the bytes that it was given
 ``verification``   only with ``--pairs``: ``bytes``, and by recogniser ``identity``, ``accuracy``, ``true_accepts``
 =================  ========================================================================================
@@ -46,6 +47,7 @@ from training.evaluation.measure import (
     measure,
     of_data,
     of_folder,
+    tokens_held,
 )
 from training.evaluation.tables import markdown
 from training.evaluation.trained import CPU, Trained, find
@@ -208,6 +210,8 @@ class Setting:
         row: Row = {"label": contender.label, **contender.facts(), **figures(measured, self.faces)}
         if isinstance(contender, Trained) and (use := codebook_use(contender, measured)):
             row["codebook"] = use
+        if isinstance(contender, Trained) and (held := tokens_held(contender, measured, self.faces)):
+            row["tokens"] = held
         if self.pairs:
             row["verification"] = self.verification(contender, self.pairs, folder / "pairs")
         return row, measured

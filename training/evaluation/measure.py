@@ -194,6 +194,14 @@ def codebook_use(trained: Trained, measured: Measured) -> Figure | None:
     return perplexity(idx_MT.reshape(-1, 1) if len(quantiser.codebook_TKD) == 1 else idx_MT, codes)
 
 
+def tokens_held(trained: Trained, measured: Measured, faces: Faces) -> Figure | None:
+    """How many tokens of a progressive code there are in a stored payload; None for a model that stores all."""
+    if trained.budget is None:
+        return None
+    held = [len(tokens) for tokens in trained.tokens([path.read_bytes() for path in measured.paths])]
+    return summary(np.array(held, np.float64), faces.person_N)
+
+
 def perplexity(idx_MT: NDArray[np.int64], codes: int) -> Figure:
     """Exponential of the entropy of code usage: of each codebook on its own, averaged, as a share of its codes.
 

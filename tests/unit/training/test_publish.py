@@ -77,6 +77,8 @@ def test_a_progressive_code_is_measured_at_its_rates(
     assert (manifest.rates, manifest.default_rate) == (RATES, 96)
     rows: Any = manifest.quality["rates"]
     assert all(rate - 1 <= row["bytes"]["max"] <= rate for rate, row in zip(RATES, rows, strict=True))
+    tokens = [row["tokens"]["mean"] for row in rows]
+    assert tokens == sorted(tokens)
     assert manifest.quality["psnr"] == rows[RATES.index(96)]["psnr"]
     coder = Coder(stored, torch.device("cpu"))
     portrait = data.centres(64, np.array([0]))[0].permute(1, 2, 0).numpy()
