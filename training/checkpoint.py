@@ -17,6 +17,7 @@ from app.errors import StoreError
 from app.nn import Model
 from app.store.reader import read_version
 from training.codebook import Codebook
+from training.files import replace
 from training.recipe import Recipe
 
 
@@ -73,22 +74,10 @@ def read(path: Path, device: torch.device) -> dict[str, Any]:
 
 
 def write(path: Path, contents: object) -> None:
-    """Write beside the old file, then replace it: whoever reads never sees half a file.
-
-    OSError, with the old file untouched, when the disk is full.
-    """
+    """A file for :func:`read`. OSError, with the old file untouched, when the disk is full."""
     buffer = io.BytesIO()
     torch.save(contents, buffer)
-    temporary = path.with_suffix(".tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(buffer.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
+    replace(path, buffer.getbuffer())
 
 
 def tensors(model: nn.Module) -> dict[str, Tensor]:

@@ -1,8 +1,7 @@
 """What a run leaves for people to look at: two CSV files, curves, a sheet of samples, and events for TensorBoard."""
 
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from torch import Tensor
 from torch.utils.tensorboard.summary import image, scalar
 
 from app.images import encode
+from training.files import replace, writing
 from training.plots import curves, png, read_table
 
 FACES = 10  # pairs on the sheet of samples
@@ -83,29 +83,6 @@ def sample_sheet(original_BCHW: Tensor, out_BCHW: Tensor) -> NDArray[np.uint8]:
     rows_RBCHW = torch.stack([original_BCHW[:FACES].cpu(), out_BCHW[:FACES].cpu()])
     size = original_BCHW.shape[-1]
     return np.asarray(rows_RBCHW.permute(0, 3, 1, 4, 2).reshape(2 * size, -1, 3))
-
-
-def replace(path: Path, data: bytes) -> None:
-    """Write beside the old file, then replace it: whoever looks never sees half a picture."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with writing(path):
-        try:
-            temporary.write_bytes(data)
-            temporary.replace(path)
-        except OSError:
-            temporary.unlink(missing_ok=True)
-            raise
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Errors of the disk with the name of the file and what to do."""
-    try:
-        yield
-    except OSError as error:
-        raise OSError(
-            f"{path} cannot be written: {error.strerror}. Put that right, then give the same command again"
-        ) from error
 
 
 class _Rows:

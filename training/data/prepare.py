@@ -29,6 +29,7 @@ from training.data.duplicates import perceptual_hash
 from training.data.inventory import contact_sheet, report
 from training.data.journal import Journal, Portrait, Refusal, read_rows
 from training.data.portraits import FORMAT, MARGIN, PORTRAIT, SPLITS, STORED, describe, digest
+from training.files import replace
 
 SUFFIXES: Final = {
     ".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jpeg", ".jpg", ".jxl", ".png", ".tif", ".tiff", ".webp",
@@ -300,10 +301,4 @@ def finish(out: Path, making: dict[str, Any]) -> dict[str, Any]:
 
 
 def write(path: Path, contents: dict[str, Any]) -> None:
-    """Whoever reads never sees half a file."""
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("w") as file:
-        json.dump(contents, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    replace(path, json.dumps(contents, indent=1).encode())

@@ -17,8 +17,8 @@ from app.quality import SIDE
 from training.data.portraits import open_portraits
 from training.evaluation.charts import FACES, Strip, faces_sheet, rates
 from training.evaluation.contenders import Pixels
+from training.files import replace
 from training.plots import draw, grid, png
-from training.record import replace
 from training.reporting.chapters import ablation, absent, answer, equal, how, losses, named, seeds_table, theirs
 from training.reporting.stories import Story, collect, read_evaluation
 
