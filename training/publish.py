@@ -235,7 +235,7 @@ def card(draft: Draft) -> str:
 {quality["protocol"]}.
 
 {NEWLINE.join(measured_lines(quality))}
-{NEWLINE.join(["", *rate_lines(quality)]) if "rates" in quality else ""}
+{NEWLINE.join(["", *rate_lines(quality), ""]) if "rates" in quality else ""}
 ## Not for
 
 Deciding on its own who somebody is. The faces that it learnt from are mostly adult, frontal and well lit; expect
