@@ -20,7 +20,7 @@ FACES = 8  # in a strip
 CAPTION, GAP = 220, 6
 PAPER = (255, 255, 255)
 RIVALS = {
-    "uncompressed": SOFT, "eigenfaces": INK, "webp": "#56b4e9", "avif": "#e69f00", "jxl": "#009e73", "jpeg": "#7f7f7f",
+    "uncompressed": SOFT, "eigenfaces": INK, "webp": "#56b4e9", "avif": "#e69f00", "jxl": "#8c564b", "jpeg": "#7f7f7f",
 }  # fmt: skip
 
 
