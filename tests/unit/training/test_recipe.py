@@ -11,7 +11,7 @@ SHIPPED = sorted((Path(__file__).parents[3] / "training" / "recipes").glob("*.to
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_shipped_recipes_build(path: Path) -> None:
     recipe = read_recipe(path)
-    assert recipe.name == path.stem
+    assert recipe.name == path.stem.removesuffix("-gpu")  # the same model, made elsewhere
     build(recipe.model)
 
 
