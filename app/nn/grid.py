@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from app.nn.blocks import ConvBlock, to_pixels, to_signal
 from app.nn.quantise import VectorQuantiser
-from app.nn.vqvae import VQVAEOutput
+from app.nn.vqvae import Quantised
 
 STRIDE = 4  # pixels of the portrait for each token, in both directions
 
@@ -32,7 +32,7 @@ class GridVQVAEConfig:
             raise ValueError(f"model.width is {self.width}; it must be even")
 
 
-class GridVQVAE(nn.Module):
+class GridVQVAE(Quantised):
     """Portraits to tokens idx_BHW and back."""
 
     def __init__(self, config: GridVQVAEConfig) -> None:
@@ -62,12 +62,6 @@ class GridVQVAE(nn.Module):
     def levels(self) -> NDArray[np.int64]:
         """The alphabet size of every token, in the shape of one portrait's tokens: H, W."""
         return np.full((self.grid, self.grid), self.config.codes, np.int64)
-
-    def forward(self, x_BCHW: Tensor) -> VQVAEOutput:
-        """For training: pictures in [-1, 1] through the whole model, with straight-through gradients."""
-        z_BL = self.encoder(x_BCHW)
-        through_BL, q_BL, idx_BT = self.quantiser(z_BL)
-        return VQVAEOutput(self.decoder(through_BL), z_BL, q_BL, idx_BT)
 
     @torch.inference_mode()
     def encode(self, pixels_BCHW: Tensor) -> Tensor:

@@ -49,8 +49,25 @@ class VQVAEOutput(NamedTuple):
     idx_BT: Tensor
 
 
-class VQVAE(nn.Module):
+class Quantised(nn.Module):
+    """An encoder, a vector quantiser of its latents, a decoder."""
+
+    encoder: nn.Module
+    quantiser: VectorQuantiser
+    decoder: nn.Module
+
+    def forward(self, x_BCHW: Tensor) -> VQVAEOutput:
+        """For training: pictures in [-1, 1] through the whole model, with straight-through gradients."""
+        z_BL = self.encoder(x_BCHW)
+        through_BL, q_BL, idx_BT = self.quantiser(z_BL)
+        return VQVAEOutput(self.decoder(through_BL), z_BL, q_BL, idx_BT)
+
+
+class VQVAE(Quantised):
     """Portraits to tokens idx_BT and back."""
+
+    encoder: Encoder
+    decoder: Decoder
 
     def __init__(self, config: VQVAEConfig) -> None:
         super().__init__()
@@ -63,12 +80,6 @@ class VQVAE(nn.Module):
     def levels(self) -> NDArray[np.int64]:
         """The alphabet size of every token, in the shape of one portrait's tokens: T."""
         return np.full(self.config.tokens, self.config.codes, np.int64)
-
-    def forward(self, x_BCHW: Tensor) -> VQVAEOutput:
-        """For training: pictures in [-1, 1] through the whole model, with straight-through gradients."""
-        z_BL = self.encoder(x_BCHW)
-        through_BL, q_BL, idx_BT = self.quantiser(z_BL)
-        return VQVAEOutput(self.decoder(through_BL), z_BL, q_BL, idx_BT)
 
     @torch.inference_mode()
     def encode(self, pixels_BCHW: Tensor) -> Tensor:

@@ -99,7 +99,7 @@ def test_a_worse_version_is_refused_unless_told_so(tmp_path: Path, store: Path, 
     publish_run(finished(make_run(tmp_path / "good", *MODELS["grid"])), store, setting, "for tests")
     model = grid_model()
     with torch.no_grad():
-        model.decoder[-1].bias += 2.0  # type: ignore[index, operator]
+        model.decoder[-1].bias += 2.0  # type: ignore[index]
     run = finished(make_run(tmp_path / "bad", model, GRID))
     before = sorted(store.rglob("*"))
     with pytest.raises(ValueError, match=r"bad is worse than tiny/1.*PSNR \d+\.\d+ instead of .*--even-if-worse"):
