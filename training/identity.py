@@ -50,9 +50,7 @@ class SFace(nn.Module):
                 _fold(layers, scale, beta - mean * scale)
             elif node.op_type == "PRelu":
                 slope = array[node.input[1]].flatten()
-                prelu = nn.PReLU(len(slope))
-                prelu.weight.data = slope
-                layers.append(prelu)
+                layers.append(FrozenPReLU(slope))
             elif node.op_type == "Gemm":
                 weight = array[node.input[1]]
                 linear = nn.Linear(weight.shape[1], weight.shape[0])
@@ -61,17 +59,89 @@ class SFace(nn.Module):
             elif node.op_type not in {"Sub", "Mul", "Constant", "Dropout", "Flatten"}:
                 raise ValueError(f"{weights} is not SFace: unexpected operation {node.op_type}")
         self.offset, self.scale = (float(array[n.input[1]]) for n in graph.node if n.op_type in {"Sub", "Mul"})
+        layers = [_unstrided(layer) for layer in layers]
         self.layers = nn.Sequential(*layers).eval().requires_grad_(False)
         self.register_buffer("theta", _template_warp())
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
+        return self.look(x_BCHW)[0]
+
+    def look(self, x_BCHW: Tensor, crop_B23: Tensor | None = None) -> tuple[Tensor, list[Tensor]]:
+        """Embeddings, and the feature maps at the end of each resolution from 56 x 56 down to 7 x 7.
+
+        ``crop_B23`` moves what the network sees of each portrait, see :func:`strayed`.
+        """
         if x_BCHW.shape[-1] != PORTRAIT:
             x_BCHW = F.interpolate(x_BCHW, size=PORTRAIT, mode="bicubic", align_corners=False)
-        grid = F.affine_grid(self.theta.expand(len(x_BCHW), 2, 3), [len(x_BCHW), 3, CROP, CROP], align_corners=False)
+        theta_B23 = self.theta.expand(len(x_BCHW), 2, 3)
+        if crop_B23 is not None:
+            theta_B23 = crop_B23[:, :, :2] @ theta_B23
+            theta_B23 = torch.cat([theta_B23[:, :, :2], theta_B23[:, :, 2:] + crop_B23[:, :, 2:]], 2)
+        grid = F.affine_grid(theta_B23, [len(x_BCHW), 3, CROP, CROP], align_corners=False)
         crop = F.grid_sample(x_BCHW, grid, padding_mode="border", align_corners=False)
-        pixels = (crop + 1) * 127.5
-        embedding: Tensor = self.layers((pixels - self.offset) * self.scale)
-        return F.normalize(embedding, dim=1)
+        h_BCHW = ((crop + 1) * 127.5 - self.offset) * self.scale
+        maps = []
+        for layer in self.layers:
+            if isinstance(layer, StridedDepthwise | nn.Flatten) and h_BCHW.shape[-1] < CROP:
+                maps.append(h_BCHW)
+            h_BCHW = layer(h_BCHW)
+        return F.normalize(h_BCHW.float(), dim=1), maps
+
+
+class FrozenPReLU(nn.Module):
+    """PReLU whose slopes, one a channel, are not learnt: x_BCHW -> x_BCHW.
+
+    torch's own always works out the gradient of the slopes, too, which takes half of the time of SFace's way back.
+    """
+
+    slope_C11: Tensor
+
+    def __init__(self, slope_C: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("slope_C11", slope_C.view(-1, 1, 1))
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        out: Tensor = _PReLU.apply(x_BCHW, self.slope_C11.to(x_BCHW.dtype))  # type: ignore[no-untyped-call]
+        return out
+
+
+class _PReLU(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x_BCHW: Tensor, slope_C11: Tensor) -> Tensor:
+        ctx.save_for_backward(x_BCHW, slope_C11)
+        return F.prelu(x_BCHW, slope_C11.flatten())
+
+    @staticmethod
+    def backward(ctx: Any, gradient_BCHW: Tensor) -> tuple[Tensor, None]:
+        x_BCHW, slope_C11 = ctx.saved_tensors
+        # The gradient of a ReLU is a vectorised kernel on CPUs; where() is not.
+        positive_BCHW = torch.ops.aten.threshold_backward(gradient_BCHW, x_BCHW, 0)
+        return torch.addcmul(gradient_BCHW * slope_C11, positive_BCHW, 1 - slope_C11), None
+
+
+class StridedDepthwise(nn.Module):
+    """A depthwise convolution with a stride, as one without of which every so many pixels are kept.
+
+    On CPUs the way back of the strided form is five times slower, which outweighs the work that is thrown away.
+    """
+
+    def __init__(self, conv: nn.Conv2d, stride: int) -> None:
+        super().__init__()
+        self.conv, self.stride = conv, stride
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        out: Tensor = self.conv(x_BCHW)[:, :, :: self.stride, :: self.stride]
+        return out
+
+
+def strayed(count: int, share: float, generator: torch.Generator) -> Tensor:
+    """Random similarity transforms crop_B23 of the picture's [-1, 1] coordinates: up to ``share`` off each way.
+
+    A recogniser that sees a face from slightly other places teaches less of its own quirks.
+    """
+    zoom, turn, across, down = (2 * torch.rand(4, count, generator=generator) - 1) * share
+    cosine, sine = (1 + zoom) * turn.cos(), (1 + zoom) * turn.sin()
+    return torch.stack([torch.stack([cosine, -sine, across], 1), torch.stack([sine, cosine, down], 1)], 1)
 
 
 def _conv(weight: Tensor, attributes: dict[str, Any]) -> nn.Conv2d:
@@ -80,6 +150,13 @@ def _conv(weight: Tensor, attributes: dict[str, Any]) -> nn.Conv2d:
     conv.weight.data = weight
     nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
     return conv
+
+
+def _unstrided(layer: nn.Module) -> nn.Module:
+    if not isinstance(layer, nn.Conv2d) or layer.groups == 1 or layer.stride == (1, 1):
+        return layer
+    stride, layer.stride = layer.stride[0], (1, 1)
+    return StridedDepthwise(layer, stride)
 
 
 def _dequantised(x: Tensor, scale: Tensor, zero: Tensor, *, axis: int, block_size: int) -> Tensor:
@@ -113,19 +190,21 @@ def _template_warp() -> Tensor:
     return torch.tensor([[zoom * CROP / PORTRAIT, 0.0, x], [0.0, zoom * CROP / PORTRAIT, y]], dtype=torch.float32)
 
 
-def identity_metric(sface: SFace, x_BCHW: Tensor, rank: int, seed: int = 0, chunk: int = 16) -> Tensor:
+def identity_metric(
+    sface: SFace, x_BCHW: Tensor, rank: int, seed: int = 0, jitter: float = 0.0, chunk: int = 16
+) -> Tensor:
     """What the eye of the recogniser looks at: a matrix A_RP such that |A d|^2 is about |change of embedding|^2.
 
     d is a change of the picture, flattened to P numbers in [-1, 1] units. With J the Jacobian of the embedding,
     J^T v for random normal v is an unbiased sample of the mean of J^T J over faces; one sample a face of x_BCHW
-    is drawn, and the ``rank`` strongest directions are kept. As a quadratic loss it costs a matrix product,
-    where the network itself would cost more than the model in training.
+    is drawn, through a crop that strays by ``jitter``, and the ``rank`` strongest directions are kept. As a
+    quadratic loss it costs a matrix product, where the network itself would cost more than the model in training.
     """
     generator = torch.Generator().manual_seed(seed)
     samples = []
     for part in tqdm(torch.split(x_BCHW, chunk), desc="identity metric", unit="batch"):
         x = part.clone().requires_grad_(True)
-        embedding = sface(x)
+        embedding, _ = sface.look(x, strayed(len(x), jitter, generator) if jitter else None)
         (gradient,) = torch.autograd.grad(embedding, x, torch.randn(embedding.shape, generator=generator))
         samples.append(gradient.flatten(1))
     sample_MP = torch.cat(samples)

@@ -206,11 +206,12 @@ def metric(recipe: Recipe, run: Path, data: Portraits, sface: Path | None) -> Te
     if not losses.identity:
         return None
     weights = needed(sface, "identity", "--sface")
-    key = [[d["sha256"] for d in data.sources], size, losses.identity_faces, losses.identity_rank, recipe.seed]
+    rank, jitter = losses.identity_rank, losses.likeness_jitter
+    key = [[d["sha256"] for d in data.sources], size, losses.identity_faces, rank, recipe.seed, jitter]
     digest = hashlib.sha256(json.dumps(key).encode() + weights.read_bytes()).hexdigest()
     path = run.parent / f"identity-metric-{digest[:12]}.pt"
     if not path.exists():
         x_BCHW = to_signal(data.sample(size, losses.identity_faces, recipe.seed))
-        write(path, {"metric_RP": identity_metric(SFace(weights), x_BCHW, losses.identity_rank, recipe.seed)})
+        write(path, {"metric_RP": identity_metric(SFace(weights), x_BCHW, rank, recipe.seed, jitter)})
     metric_RP: Tensor = read(path, torch.device("cpu"))["metric_RP"]
     return metric_RP

@@ -33,7 +33,7 @@ from app.store.reader import read_version
 from training.checkpoint import Checkpoint, claim
 from training.codebook import Codebook
 from training.data.portraits import Portraits
-from training.initialise import STARTERS, initialise, latents, metric
+from training.initialise import FEWER, STARTERS, initialise, latents, metric
 from training.losses import Criterion, Networks
 from training.planes import fit_planes, prefix
 from training.prior import fit_prior
@@ -86,9 +86,8 @@ def train(
         recipe, run, data, device=device, ranks=ranks, networks=networks, start=start, begin=begin
     )
     optimiser = torch.optim.AdamW(
-        [p for p in model.parameters() if p.requires_grad],
-        lr=o.learning_rate, weight_decay=o.weight_decay, betas=(0.9, 0.98), fused=True,
-    )  # fmt: skip
+        groups(model, o.transform), lr=o.learning_rate, weight_decay=o.weight_decay, betas=(0.9, 0.98), fused=True
+    )
     state: dict[str, Any] = {
         "step": 0, "seconds": 0.0, "started": datetime.now(UTC).isoformat(), "machine": machine(device, ranks),
         "partial": {}, "data": data.sources,
@@ -106,6 +105,7 @@ def train(
     began = time.monotonic() - state["seconds"]
     saved_at = shown_at = time.monotonic()
     stopping = False
+    reorder_at = {(i + 1) * steps // (recipe.quantiser.reorders + 1) for i in range(recipe.quantiser.reorders)}
     with Stop() as stop, record, bar:
         if begin and ranks.writer:
             look(record, average, validation, 0)
@@ -116,11 +116,13 @@ def train(
             x_BCHW = to_signal(next(batches).to(device, non_blocking=True))
             rate = o.learning_rate * schedule(step, o.warmup, steps)
             for group in optimiser.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * group["share"]
+            if isinstance(model, Progressive) and step in reorder_at:
+                reorder(model, average, data, recipe, ranks)
             commitment = codebook.commitment(recipe.losses.commitment) if codebook else 0.0
             with torch.autocast(device.type, torch.bfloat16, enabled=o.precision == "bfloat16"):
                 out = forward(x_BCHW, *drawn(model, recipe, generator, ranks, device))
-            named = criterion(out, x_BCHW, commitment, step)
+                named = criterion(out, x_BCHW, commitment, step)
             terms = torch.stack(list(named.values()))
             # One transfer from the device a step, and one exchange between processes.
             *figures, stopped = ranks.mean([*terms.tolist(), float(stop.requested)], device)
@@ -184,7 +186,32 @@ def parts(
         codebook = Codebook(codebook.quantiser, recipe.quantiser)  # its averages on the device
         codebook.begin(recipe.optimise.batch)
     average = deepcopy(model).eval().requires_grad_(False)
-    return model.train(), average, codebook, Criterion(recipe, metric_RP, networks).to(device)
+    criterion = Criterion(recipe, metric_RP, networks).to(device)
+    if recipe.optimise.channels_last:
+        criterion.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model.train(), average, codebook, criterion
+
+
+def groups(model: Model, transform: float) -> list[dict[str, Any]]:
+    """What the optimiser learns: the networks, and the linear transform at a ``share`` of their rate, or not at all."""
+    frozen = [p for p in model.parameters() if not p.requires_grad]
+    learnt = [{"params": [p for p in model.parameters() if p.requires_grad], "share": 1.0}]
+    if not transform:
+        return learnt
+    for parameter in frozen:
+        parameter.requires_grad_(True)
+    return [*learnt, {"params": frozen, "share": transform, "weight_decay": 0.0}]
+
+
+@torch.no_grad()
+def reorder(model: Progressive, average: Model, data: Portraits, recipe: Recipe, ranks: Ranks) -> None:
+    """Put the tokens in the order that suits the encoder as it is by now."""
+    assert isinstance(average, Progressive)
+    if ranks.writer:
+        fit_planes(model.planes.cpu(), latents(model, data, recipe.seed, FEWER))
+    model.planes.to(next(model.parameters()).device)
+    ranks.share(model)
+    average.planes.load_state_dict(model.planes.state_dict())
 
 
 def load_version(model: Model, recipe: Recipe, folder: Path) -> None:

@@ -3,14 +3,15 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from app.nn.progressive import ProgressiveOutput
 from app.nn.vae import VAEOutput
 from app.nn.vqvae import VQVAEOutput
-from training.identity import SFace
-from training.perceptual import LPIPS, Perceptual
+from training.identity import SFace, strayed
+from training.perceptual import LPIPS, Perceptual, unlike
 from training.recipe import Losses, Recipe
 
 Output = VAEOutput | VQVAEOutput | ProgressiveOutput
@@ -38,7 +39,8 @@ class Criterion(nn.Module):
         self.weights = w = recipe.losses
         self.learns_codes = recipe.quantiser.update == "gradient"
         self.register_buffer("metric_RP", metric_RP)
-        self.sface = SFace(needed(networks.sface, "likeness", "--sface")) if w.likeness else None
+        sees_faces = w.likeness or w.face_features
+        self.sface = SFace(needed(networks.sface, "likeness", "--sface")) if sees_faces else None
         self.perceptual = Perceptual(needed(networks.vgg, "perceptual", "--vgg")) if w.perceptual else None
         self.lpips = LPIPS(needed(networks.lpips, "lpips", "--lpips")) if w.lpips else None
 
@@ -67,7 +69,8 @@ class Criterion(nn.Module):
         # Terms that are not due yet stand in the log nevertheless, which has the same columns throughout.
         due, none = step >= w.late, picture_BCHW.new_zeros(())
         if self.sface is not None:
-            named["likeness"] = w.likeness * self._likeness(picture_BCHW, x_BCHW) if due else none
+            likeness, features = self._likeness(picture_BCHW, x_BCHW, step) if due else (none, none)
+            named |= {"likeness": w.likeness * likeness, "face_features": w.face_features * features}
         if self.perceptual is not None:
             seen = slice(w.perceptual_faces)
             named["perceptual"] = w.perceptual * self.perceptual(picture_BCHW[seen], x_BCHW[seen]) if due else none
@@ -76,12 +79,21 @@ class Criterion(nn.Module):
             named["lpips"] = w.lpips * self.lpips(picture_BCHW[seen], x_BCHW[seen]).mean() if due else none
         return named
 
-    def _likeness(self, picture_BCHW: Tensor, x_BCHW: Tensor) -> Tensor:
+    def _likeness(self, picture_BCHW: Tensor, x_BCHW: Tensor, step: int) -> tuple[Tensor, Tensor]:
+        """Distance by SFace's embedding, and by its feature maps."""
         assert self.sface is not None
         seen = slice(self.weights.likeness_faces)
-        cosine_B = (self.sface(picture_BCHW[seen]) * self.sface(x_BCHW[seen]).detach()).sum(1)
-        distance: Tensor = (1 - cosine_B).mean()
-        return distance
+        picture_BCHW, x_BCHW = picture_BCHW[seen], x_BCHW[seen]
+        crop_B23 = None
+        if jitter := self.weights.likeness_jitter:
+            # Of the step alone, so that a resumed run sees the same crops.
+            generator = torch.Generator().manual_seed(step)
+            crop_B23 = strayed(len(x_BCHW), jitter, generator).to(x_BCHW.device)
+        e_BE, maps = self.sface.look(picture_BCHW, crop_B23)
+        with torch.no_grad():
+            of_x_BE, of_x_maps = self.sface.look(x_BCHW, crop_B23)
+        features = torch.stack([unlike(a, b).sum(1).mean() for a, b in zip(maps, of_x_maps, strict=True)]).mean()
+        return (1 - (e_BE * of_x_BE).sum(1)).mean(), features
 
 
 def rate(out: ProgressiveOutput) -> Tensor:

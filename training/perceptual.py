@@ -86,10 +86,15 @@ class Features(nn.Module):
             of_y = self(y_BCHW)
         total = x_BCHW.new_zeros(len(x_BCHW), dtype=torch.float32)
         for name, a_BCHW, b_BCHW in zip(self.lin, self(x_BCHW), of_y, strict=True):
-            # In float32, since squares of half-precision features overflow; a map may be all zero somewhere.
-            unit_a, unit_b = (F.normalize(t.float(), dim=1, eps=1e-6) for t in (a_BCHW, b_BCHW))
-            total = total + ((unit_a - unit_b).square() * self.get_buffer(name)).sum(1).mean((1, 2))
+            total = total + (unlike(a_BCHW, b_BCHW) * self.get_buffer(name)).sum(1).mean((1, 2))
         return total
+
+
+def unlike(a_BCHW: Tensor, b_BCHW: Tensor) -> Tensor:
+    """Squared difference of two feature maps, each scaled to length 1 over its channels: BCHW."""
+    # In float32, since squares of half-precision features overflow; a map may be all zero somewhere.
+    unit_a, unit_b = (F.normalize(t.float(), dim=1, eps=1e-6) for t in (a_BCHW, b_BCHW))
+    return (unit_a - unit_b).square()
 
 
 class VGG(Features):

@@ -54,7 +54,11 @@ class Losses(_Section):
     lpips_faces: int = Field(default=64, ge=1, description="faces of a batch that LPIPS sees")
     likeness: Weight = Field(default=0.0, description="1 - cosine of SFace's embeddings, by the network itself")
     likeness_faces: int = Field(default=16, ge=1, description="faces of a batch that the likeness loss sees")
-    late: int = Field(default=0, ge=0, description="steps before perceptual, lpips and likeness begin")
+    likeness_jitter: float = Field(
+        default=0.0, ge=0, le=0.25, description="how far SFace's crop strays, share of its width; both pictures' alike"
+    )
+    face_features: Weight = Field(default=0.0, description="distance of SFace's feature maps, on the same faces")
+    late: int = Field(default=0, ge=0, description="steps before the terms of whole networks begin")
 
     @model_validator(mode="after")
     def _sees_the_picture(self) -> Self:
@@ -75,6 +79,7 @@ class Quantiser(_Section):
     refit: int = Field(default=3, ge=0, description="rounds of k-means at the end of training")
     least_bytes: int = Field(default=32, ge=8, description="payload bytes that a face is trained at, from")
     most_bytes: int = Field(default=320, ge=8, description="to, evenly on a logarithmic scale")
+    reorders: int = Field(default=0, ge=0, description="times in a run that its order of tokens follows the encoder")
     prior_steps: int = Field(default=900, ge=1, description="steps in which its prior is learnt at the end")
 
 
@@ -83,6 +88,9 @@ class Optimise(_Section):
     epochs: int | None = Field(default=None, ge=1, description="times that every portrait is seen")
     batch: int = Field(default=64, ge=1, description="of all processes together")
     learning_rate: Positive = 2e-3
+    transform: float = Field(
+        default=0.0, ge=0, le=1, description="share of learning_rate at which the linear transform learns; 0: frozen"
+    )
     warmup: int = Field(default=200, ge=0, description="steps of linear warm-up; a cosine to zero follows")
     weight_decay: Weight = 0.01
     clip: Positive = Field(default=1.0, description="largest norm of the gradient")
