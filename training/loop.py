@@ -34,7 +34,7 @@ from training.checkpoint import Checkpoint, claim
 from training.codebook import Codebook
 from training.data.portraits import Portraits
 from training.initialise import FEWER, STARTERS, initialise, latents, metric
-from training.losses import Criterion, Networks
+from training.losses import RIVALS, Criterion, Networks
 from training.planes import fit_planes, prefix
 from training.prior import fit_prior
 from training.ranks import ALONE, Ranks
@@ -187,6 +187,8 @@ def parts(
         codebook.begin(recipe.optimise.batch)
     average = deepcopy(model).eval().requires_grad_(False)
     criterion = Criterion(recipe, metric_RP, networks).to(device)
+    if recipe.losses.contrast:
+        criterion.meet(to_signal(data.sample(recipe.model["size"], RIVALS, recipe.seed)))
     if recipe.optimise.channels_last:
         criterion.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model.train(), average, codebook, criterion

@@ -14,6 +14,10 @@ from training.identity import SFace, strayed
 from training.perceptual import LPIPS, Perceptual, unlike
 from training.recipe import Losses, Recipe
 
+RIVALS = 512  # faces that losses.contrast tells apart
+SAME_PERSON = 0.4  # SFace's cosine from which two pictures may show one person
+TEMPERATURE = 0.1  # of the cosines
+
 Output = VAEOutput | VQVAEOutput | ProgressiveOutput
 
 
@@ -33,6 +37,7 @@ class Criterion(nn.Module):
     """
 
     metric_RP: Tensor | None
+    rivals_NE: Tensor | None
 
     def __init__(self, recipe: Recipe, metric_RP: Tensor | None, networks: Networks) -> None:
         super().__init__()
@@ -41,8 +46,16 @@ class Criterion(nn.Module):
         self.register_buffer("metric_RP", metric_RP)
         sees_faces = w.likeness or w.face_features
         self.sface = SFace(needed(networks.sface, "likeness", "--sface")) if sees_faces else None
+        self.register_buffer("rivals_NE", None)
         self.perceptual = Perceptual(needed(networks.vgg, "perceptual", "--vgg")) if w.perceptual else None
         self.lpips = LPIPS(needed(networks.lpips, "lpips", "--lpips")) if w.lpips else None
+
+    @torch.no_grad()
+    def meet(self, x_NCHW: Tensor) -> None:
+        """Other people's faces, in [-1, 1], from which ``losses.contrast`` wants a face told."""
+        assert self.sface is not None
+        device = self.sface.theta.device
+        self.rivals_NE = torch.cat([self.sface(part.to(device)) for part in x_NCHW.split(32)])
 
     def forward(self, out: Output, x_BCHW: Tensor, commitment: float, step: int) -> dict[str, Tensor]:
         """Weighted scalars by name, whose sum is the loss. Pictures are in [-1, 1].
@@ -93,7 +106,23 @@ class Criterion(nn.Module):
         with torch.no_grad():
             of_x_BE, of_x_maps = self.sface.look(x_BCHW, crop_B23)
         features = torch.stack([unlike(a, b).sum(1).mean() for a, b in zip(maps, of_x_maps, strict=True)]).mean()
-        return (1 - (e_BE * of_x_BE).sum(1)).mean(), features
+        cosine_B = (e_BE * of_x_BE).sum(1)
+        likeness = (1 - cosine_B).mean()
+        if self.rivals_NE is not None:
+            likeness = likeness + self.weights.contrast * contrast(e_BE, of_x_BE, self.rivals_NE)
+        return likeness, features
+
+
+def contrast(e_BE: Tensor, of_x_BE: Tensor, rivals_NE: Tensor) -> Tensor:
+    """Cross-entropy of telling each face from rivals (InfoNCE, van den Oord et al. 2018).
+
+    A codec that draws all faces a little alike keeps their cosines and loses this.
+    """
+    own_B1 = (e_BE * of_x_BE).sum(1, keepdim=True)
+    # A rival that looks like the original may be the same person.
+    others_BN = (e_BE @ rivals_NE.T).masked_fill(of_x_BE @ rivals_NE.T > SAME_PERSON, -torch.inf)
+    logit_BN = torch.cat([own_B1, others_BN], 1) / TEMPERATURE
+    return F.cross_entropy(logit_BN, logit_BN.new_zeros(len(logit_BN), dtype=torch.long))
 
 
 def rate(out: ProgressiveOutput) -> Tensor:

@@ -57,6 +57,9 @@ class Losses(_Section):
     likeness_jitter: float = Field(
         default=0.0, ge=0, le=0.25, description="how far SFace's crop strays, share of its width; both pictures' alike"
     )
+    contrast: float = Field(
+        default=0.0, ge=0, description="part of likeness: that a face is told from others, not only like its own"
+    )
     face_features: Weight = Field(default=0.0, description="distance of SFace's feature maps, on the same faces")
     late: int = Field(default=0, ge=0, description="steps before the terms of whole networks begin")
 
