@@ -7,10 +7,10 @@ BIN := $(VENV)/bin
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help run test check format bench image clean
+.PHONY: help run test check format bench bench-load chaos image clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  PYTHON=$(PYTHON) is the interpreter that makes $(VENV); ARGS='...' goes to pytest and to the benchmark."
 	@echo "  pip fetches torch as it is configured: on Linux that is usually the CUDA build, which also runs without a"
@@ -31,8 +31,15 @@ format: $(VENV)/.dev ## format, and mend what lint can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.dev ## measure the service
+bench: $(VENV)/.bench ## measure everything: the service beside its models, then bench-load; an idle machine, half an hour
 	$(BIN)/python -m bench.service $(ARGS)
+	$(BIN)/python -m bench.load --docs
+
+bench-load: $(VENV)/.bench ## measure the service under load beside its rivals, and write docs/benchmarks.md
+	$(BIN)/python -m bench.load --docs $(ARGS)
+
+chaos: $(VENV)/.dev ## thirty minutes of bad clients, restarts and version swaps; ARGS='--minutes 2' for less
+	$(BIN)/python -m bench.chaos $(ARGS)
 
 image: ## build the Docker image cameo; TORCH=cuda for GPUs, see Dockerfile
 	$(DOCKER) build --tag cameo --build-arg TORCH --build-arg PIP_EXTRA_INDEX_URL \
@@ -50,6 +57,10 @@ $(VENV)/.run: pyproject.toml | $(BIN)/python
 $(VENV)/.dev: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --editable '.[training,dev]'
 	@touch $(VENV)/.run $@
+
+$(VENV)/.bench: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --editable '.[training,dev,bench]'
+	@touch $(VENV)/.run $(VENV)/.dev $@
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Cameo needs Python 3.11 or newer, $(PYTHON) is "\

@@ -1,18 +1,23 @@
-"""``python -m app`` in a process of its own, what it costs, and a client that costs little."""
+"""A server in a process of its own, what it and its children cost, and a client that costs little."""
 
 import contextlib
 import http.client
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 START_LIMIT = 120.0  # seconds until a server must be ready
+STOP_LIMIT = 40.0  # seconds until a server must have ended after SIGTERM
+CAMEO = (sys.executable, "-m", "app")
 
 
 class BenchError(Exception):
@@ -22,25 +27,35 @@ class BenchError(Exception):
 class Server:
     """Serves ``store`` on a free port, from the start of the ``with`` block, which waits until it is ready, to its end.
 
+    ``command`` is Cameo, or a rival that takes the same CAMEO_STORE, CAMEO_HOST and CAMEO_PORT from its environment and
+    answers 200 at ``/readyz``. ``settings`` are further variables of the environment.
+
     ``start_seconds`` is the time from the start of the process to the first 200 of ``/readyz``, ``workers`` how many
-    requests it computes at once. Memory and CPU time are read from /proc: Linux only.
+    requests it computes at once, where it says so. Memory and CPU time are those of the process and all below it; they
+    are read from /proc: Linux only.
     """
 
-    def __init__(self, store: Path) -> None:
+    def __init__(
+        self, store: Path, command: Sequence[str] = CAMEO, settings: Mapping[str, str] | None = None, port: int = 0
+    ) -> None:
         with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self._port: int = free.getsockname()[1]
-        settings = {"CAMEO_STORE": str(store), "CAMEO_HOST": "127.0.0.1", "CAMEO_PORT": str(self._port)}
-        self._environment = os.environ | settings
+            free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            free.bind(("127.0.0.1", port))
+            self.port: int = free.getsockname()[1]
+        fixed = {"CAMEO_STORE": str(store), "CAMEO_HOST": "127.0.0.1", "CAMEO_PORT": str(self.port)}
+        self._command = list(command)
+        self._environment = os.environ | fixed | dict(settings or {})
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
             self._log = stack.enter_context(tempfile.TemporaryFile())
             began = time.perf_counter()
-            command = [sys.executable, "-m", "app"]
-            self._process = subprocess.Popen(command, env=self._environment, stdout=self._log, stderr=self._log)
+            # A group of its own, so that an interrupt at the terminal reaches only who stops it in good order.
+            self._process = subprocess.Popen(
+                self._command, env=self._environment, stdout=self._log, stderr=self._log, start_new_session=True
+            )
             stack.callback(self._stop)
-            self.workers: int = self._until_ready(began + START_LIMIT)["workers"]
+            self.workers: int = self._until_ready(began + START_LIMIT).get("workers", 1)
             self.start_seconds = time.perf_counter() - began
             self._open = stack.pop_all()
         return self
@@ -50,45 +65,130 @@ class Server:
 
     def connect(self) -> http.client.HTTPConnection:
         """A connection for many requests, one after another."""
-        return http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
 
     def memory_mb(self) -> float:
-        """What is resident, in 10^6 bytes."""
-        status = Path(f"/proc/{self._process.pid}/status").read_text()
-        return int(status.partition("VmRSS:")[2].split()[0]) * 1024 / 1e6
+        """What is resident, in 10^6 bytes. Pages that a child shares with its parent count in both."""
+        return sum(self._resident(pid) for pid in family(self._process.pid)) / 1e6
 
     def cpu_seconds(self) -> float:
         """CPU time of all threads since the start, to a hundredth of a second."""
-        stat = Path(f"/proc/{self._process.pid}/stat").read_text()
-        user, system = stat.rpartition(")")[2].split()[11:13]
-        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+        ticks = 0
+        for pid in family(self._process.pid):
+            with contextlib.suppress(OSError):  # it has ended meanwhile
+                stat = Path(f"/proc/{pid}/stat").read_text()
+                user, system = stat.rpartition(")")[2].split()[11:13]
+                ticks += int(user) + int(system)
+        return ticks / os.sysconf("SC_CLK_TCK")
 
-    def _until_ready(self, deadline: float) -> dict[str, int]:
+    def open_files(self) -> int:
+        """File descriptors of the process itself."""
+        return len(os.listdir(f"/proc/{self._process.pid}/fd"))  # noqa: PTH208
+
+    def share(self, seconds: float = 0.5) -> float:
+        """How many cores it keeps busy at the moment."""
+        began, before = time.perf_counter(), self.cpu_seconds()
+        time.sleep(seconds)
+        return (self.cpu_seconds() - before) / (time.perf_counter() - began)
+
+    def settle(self, idle: float = 0.0, limit: float = 20.0) -> bool:
+        """Wait until it has worked off what earlier requests left behind: whether it did within ``limit`` seconds.
+
+        ``idle`` is its :meth:`share` with nothing to do: some servers poll.
+        """
+        until = time.perf_counter() + limit
+        while time.perf_counter() < until:
+            if self.share() < 0.15 + 1.3 * idle:
+                return True
+        return False
+
+    def log(self) -> str:
+        """What it wrote."""
+        # By another handle: the process writes at the offset of its own.
+        return Path(f"/proc/self/fd/{self._log.fileno()}").read_bytes().decode(errors="replace")
+
+    def terminate(self) -> int | None:
+        """SIGTERM, then its exit status; None where it had not ended after ``STOP_LIMIT``."""
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            return self._process.wait(STOP_LIMIT)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def ended(self) -> int | None:
+        """The exit status where it has ended, else None."""
+        return self._process.poll()
+
+    def _resident(self, pid: int) -> int:
+        with contextlib.suppress(OSError):
+            status = Path(f"/proc/{pid}/status").read_text()
+            words = status.partition("VmRSS:")[2].split()
+            return int(words[0]) * 1024 if words else 0  # a process that is ending has none
+        return 0
+
+    def _until_ready(self, deadline: float) -> dict[str, Any]:
         while self._process.poll() is None and time.perf_counter() < deadline:
-            with contextlib.suppress(ConnectionError), contextlib.closing(self.connect()) as connection:
-                connection.request("GET", "/readyz")
-                answer = connection.getresponse()
+            with contextlib.suppress(OSError, http.client.HTTPException), contextlib.closing(self.connect()) as c:
+                c.request("GET", "/readyz")
+                answer = c.getresponse()
                 body = answer.read()
                 if answer.status == 200:
-                    ready: dict[str, int] = json.loads(body)
+                    ready: dict[str, Any] = json.loads(body) if body.startswith(b"{") else {}
                     return ready
             time.sleep(0.02)
-        self._log.seek(0)
-        tail = self._log.read()[-2000:].decode(errors="replace")
-        raise BenchError(f"the server ended, or was not ready after {START_LIMIT:.0f} s; its log ends with\n{tail}")
+        raise BenchError(
+            f"{' '.join(self._command[1:])} ended, or was not ready after {START_LIMIT:.0f} s; its log ends with\n"
+            + self.log()[-2000:]
+        )
 
     def _stop(self) -> None:
         self._process.terminate()
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        with contextlib.suppress(ProcessLookupError):  # whatever is left of its group
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
 
 
-def post(connection: http.client.HTTPConnection, path: str, media_type: str, body: bytes) -> bytes:
+class Peak:
+    """The most memory that a server takes during a ``with`` block: ``megabytes``, sampled four times a second."""
+
+    def __init__(self, server: Server) -> None:
+        self._server, self._over = server, threading.Event()
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+        self.megabytes = 0.0
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _sample(self) -> None:
+        while True:
+            self.megabytes = max(self.megabytes, self._server.memory_mb())
+            if self._over.wait(0.25):
+                return
+
+
+def family(pid: int) -> list[int]:
+    """A process and all that it has started, and they in turn."""
+    children: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError, ValueError):
+            parent = int(stat.read_text().rpartition(")")[2].split()[1])
+            children.setdefault(parent, []).append(int(stat.parent.name))
+    found = [pid]
+    for each in found:
+        found += children.get(each, [])
+    return found
+
+
+def post(connection: http.client.HTTPConnection, path: str, media_type: str, body: bytes, accept: str = "*/*") -> bytes:
     """The answer's body; BenchError where its status is not 200."""
-    connection.request("POST", path, body, {"Content-Type": media_type})
+    connection.request("POST", path, body, {"Content-Type": media_type, "Accept": accept})
     answer = connection.getresponse()
     content = answer.read()
     if answer.status != 200:

@@ -21,9 +21,8 @@ import os
 import platform
 import statistics
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -41,9 +40,9 @@ from app.engine.models import Coder
 from app.errors import CameoError
 from app.images import decode, encode
 from app.portrait import Framer, asis
-from app.store.reader import StoredVersion
 from app.store.registry import Registry
 from bench.server import BenchError, Server, post
+from bench.stores import store_of_one
 from tests.faces import astronaut
 
 STARTS = 3
@@ -234,16 +233,6 @@ def start(name: str, store: Path, bar: "tqdm[Any]") -> Start:
             ready_mb.append(server.memory_mb())
         bar.update()
     return Start(name, statistics.median(seconds), statistics.median(ready_mb))
-
-
-@contextlib.contextmanager
-def store_of_one(stored: StoredVersion) -> Iterator[Path]:
-    """A store that holds one version and nothing else, by a link."""
-    with tempfile.TemporaryDirectory() as folder:
-        home = Path(folder, stored.manifest.name)
-        home.mkdir()
-        (home / str(stored.manifest.version)).symlink_to(stored.folder.resolve(), target_is_directory=True)
-        yield Path(folder)
 
 
 def run(store: Path, photo: bytes, seconds: float) -> tuple[list[Start], list[Load]]:

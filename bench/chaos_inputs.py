@@ -1,0 +1,140 @@
+"""What :mod:`bench.chaos` sends: requests whose answers are known, and requests that must be refused."""
+
+import contextlib
+import io
+import struct
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from app.images import encode
+from app.portrait import asis
+from app.store.reader import StoredVersion
+from bench.server import BenchError, Server, post
+
+PAYLOAD = "application/vnd.cameo"
+TIMES_ALONE = 2
+
+
+@dataclass(frozen=True)
+class Known:
+    """``right`` is the answer by the version that the store began with; ``base`` is that version."""
+
+    path: str
+    media_type: str
+    accept: str
+    body: bytes
+    base: StoredVersion
+    right: bytes
+
+    @property
+    def draws(self) -> bool:
+        """Whether a payload goes in and a picture comes out, not the other way round."""
+        return self.accept.startswith("image/")
+
+
+@dataclass(frozen=True)
+class Bad:
+    """``statuses`` are those that it may get; 0 stands for a connection that the service closes without an answer."""
+
+    what: str
+    request: bytes
+    statuses: tuple[int, ...]
+
+
+def request(
+    path: str, media_type: str, accept: str, body: bytes, *, more: str = "", length: int | None = None
+) -> bytes:
+    """A whole HTTP/1.1 request on a connection of its own."""
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nContent-Type: {media_type}\r\n"
+        f"Accept: {accept}\r\nContent-Length: {len(body) if length is None else length}\r\n{more}\r\n"
+    )
+    return head.encode() + body
+
+
+def known_requests(server: Server, bases: list[StoredVersion], photo: NDArray[np.uint8]) -> list[Known]:
+    """Pictures in several formats, framings, budgets and models, and what comes of them; each asked for alone."""
+    mirrored = photo[:, ::-1]
+    uploads = [
+        ("image/jpeg", "auto", encode(photo, "image/jpeg")),
+        ("image/webp", "auto", encode(mirrored, "image/webp")),
+    ]
+    uploads += [
+        ("image/png", "asis", encode(asis(part, 128).portrait, "image/png"))
+        for part in (photo[40:180, 150:290], mirrored[40:180, 210:350])
+    ]
+    found = []
+    with contextlib.closing(server.connect()) as connection:
+
+        def alone(path: str, media_type: str, accept: str, body: bytes) -> bytes:
+            answers = {post(connection, path, media_type, body, accept) for _ in range(TIMES_ALONE)}
+            if len(answers) > 1:
+                raise BenchError(f"POST {path} answers the same request differently, alone")
+            return answers.pop()
+
+        for base in bases:
+            name, rates = base.manifest.name, base.manifest.rates
+            budgets = ["", *(f"&max_bytes={rate}" for rate in rates[:: max(1, len(rates) - 1)])] if rates[1:] else [""]
+            for media_type, frame, body in uploads:
+                for budget in budgets:
+                    path = f"/compress?model={name}&frame={frame}{budget}"
+                    payload = alone(path, media_type, PAYLOAD, body)
+                    found.append(Known(path, media_type, PAYLOAD, body, base, payload))
+                    picture = alone("/reconstruct", PAYLOAD, "image/png", payload)
+                    found.append(Known("/reconstruct", PAYLOAD, "image/png", payload, base, picture))
+    return found
+
+
+def bad_requests(known: list[Known]) -> list[Bad]:
+    """Each with all statuses that are right for it."""
+    photo = next(k for k in known if k.media_type == "image/jpeg")
+    payload = next(k for k in known if k.draws).body
+    grey = encode(np.full((256, 256, 3), 128, np.uint8), "image/png")
+    model = photo.base.manifest.name
+
+    def picture(what: str, body: bytes, *statuses: int, kind: str = "image/png", query: str = "") -> Bad:
+        return Bad(what, request(f"/compress?frame=auto{query}", kind, PAYLOAD, body), statuses)
+
+    def code(what: str, body: bytes, *statuses: int, kind: str = PAYLOAD) -> Bad:
+        return Bad(what, request("/reconstruct", kind, "image/png", body), statuses)
+
+    damaged = payload[:5] + bytes([payload[5] ^ 4]) + payload[6:]
+    return [
+        picture("truncated JPEG", photo.body[: len(photo.body) // 2], 400),
+        picture("truncated PNG", grey[:60], 400),
+        picture("no picture", b"no picture at all", 400),
+        picture("empty", b"", 400),
+        picture("bomb", bomb(), 422),
+        picture("SVG", b"<svg xmlns='http://www.w3.org/2000/svg'/>", 415, kind="image/svg+xml"),
+        picture("text", b"a face", 415, kind="text/plain"),
+        picture("broken form", b"--x\r\nnonsense", 400, 422, kind="multipart/form-data; boundary=x"),
+        picture("no face", grey, 422),
+        picture("unknown model", grey, 404, query="&model=nobody"),
+        picture("unknown version", grey, 404, query=f"&model={model}&version=99999"),
+        picture("no budget", grey, 422, query=f"&model={model}&max_bytes=1"),
+        picture("no number", grey, 422, query="&max_bytes=few"),
+        code("foreign payload", b"PK\x03\x04 something else entirely", 400, 422),
+        code("damaged payload", damaged, 400, 422),
+        code("truncated payload", payload[:-3], 400, 422),
+        code("overlong payload", payload * 900, 400, 413, 422),
+        code("no JSON", b'{"payload": ', 400, kind="application/json"),
+        code("wrong JSON", b'{"model": "x"}', 404, 422, kind="application/json"),
+        Bad("too long", request("/compress", "image/png", PAYLOAD, b"", length=10**9), (413,)),
+        Bad("wrong method", b"DELETE /compress HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", (405,)),
+        Bad("no such page", b"GET /nowhere HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", (404,)),
+        Bad("no HTTP", b"\x16\x03\x01\x02\x00 hello?\r\n\r\n", (400, 0)),
+    ]
+
+
+def bomb() -> bytes:
+    """A small PNG that says it has 40,000 pixels a side."""
+    file = io.BytesIO()
+    Image.new("L", (8, 8)).save(file, "PNG")
+    data = bytearray(file.getvalue())
+    data[16:24] = struct.pack(">II", 40_000, 40_000)
+    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    return bytes(data)
