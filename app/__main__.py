@@ -1,28 +1,56 @@
-"""``python -m app`` serves; settings come from ``CAMEO_*`` environment variables, see app/config.py."""
+"""``python -m app`` serves; settings come from ``CAMEO_*`` environment variables, see app/config.py.
 
-import logging
+``python -m app key NAME`` makes an API key.
+"""
+
+import argparse
 import signal
 import sys
+from collections.abc import Sequence
 
 import cv2
 import uvicorn
 from pydantic import ValidationError
 
+from app import logs
+from app.api import access
 from app.config import Settings
 from app.main import create_app
 
 
-def main() -> int:
+def main(arguments: Sequence[str] = ()) -> int:
+    parser = argparse.ArgumentParser(prog="python -m app", description="Serve, or make an API key.")
+    key = parser.add_subparsers(dest="command", metavar="key").add_parser("key", help="make an API key")
+    key.add_argument("name", help="who it is for; logs and metrics name it")
+    key.add_argument("--per-minute", type=int, metavar="N", help="requests a minute; default: CAMEO_KEY_PER_MINUTE")
+    options = parser.parse_args(arguments)
+    return serve() if options.command is None else make_key(options.name, options.per_minute)
+
+
+def make_key(name: str, per_minute: int | None) -> int:
+    """The line for the keys file on stdout and the secret on stderr: ``>> FILE`` adds the one and shows the other."""
+    try:
+        secret, line = access.make(name, per_minute)
+    except ValueError as error:
+        print(f"cameo: {error}", file=sys.stderr)
+        return 2
+    print(f"The key, which nothing keeps and nobody can show again:\n{secret}", file=sys.stderr)
+    print(line)
+    return 0
+
+
+def serve() -> int:
     try:
         settings = Settings()
-        logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+        logs.configure(settings.log_level, settings.log_format)
         # OpenCV warns at every start that its new engine chooses the target itself.
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
         app = create_app(settings)
     except ValidationError as error:
         for problem in error.errors():
             name = "CAMEO_" + "_".join(map(str, problem["loc"])).upper()
-            print(f"cameo: {name}={problem['input']}: {problem['msg']}", file=sys.stderr)
+            said = problem["msg"].removeprefix("Value error, ")
+            print(f"cameo: {name}={problem['input']}: {said}", file=sys.stderr)
         return 2
     except ValueError as error:
         print(f"cameo: {error}", file=sys.stderr)
@@ -35,4 +63,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

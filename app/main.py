@@ -1,5 +1,6 @@
 """The application: :func:`create_app` puts the parts together, and nothing else does."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
@@ -7,8 +8,10 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
+from starlette.middleware.cors import CORSMiddleware
 
-from app.api import compare, compress, health, models, problems, reconstruct
+from app import tracing
+from app.api import access, compare, compress, health, models, pages, problems, reconstruct
 from app.api.middleware import LimitBody, Observe
 from app.api.schemas import Problem
 from app.config import Settings
@@ -20,10 +23,22 @@ DESCRIPTION = """A face photo in a few hundred bytes, still the same person.
 `POST /compress` takes a photo and gives tokens and a payload; `POST /reconstruct` takes them and draws the face.
 Errors are `application/problem+json` with a stable `type`."""
 
+# What pages of other origins may send and read beside what browsers let them anyway.
+TAKEN_HEADERS = (
+    "Accept", "Authorization", "Content-Type", "X-Api-Key", "X-Request-Id", "traceparent", "Cameo-Deadline-Ms",
+)  # fmt: skip
+GIVEN_HEADERS = (
+    "Cameo-Model", "Cameo-Sizes", "Cameo-Tokens", "Cameo-Frame", "Server-Timing", "X-Request-Id", "traceparent",
+    "Retry-After", "WWW-Authenticate",
+)  # fmt: skip
+
 
 def create_app(settings: Settings) -> FastAPI:
-    """The ASGI application. ValueError where a setting cannot be met: a device, a detector, a judge."""
+    """The ASGI application. ValueError where a setting cannot be met: a device, a detector, a judge, keys."""
+    access.require_keys(settings)
     metrics = Metrics()
+    keys = access.Keys(settings.keys, settings.key_per_minute, metrics) if settings.keys else None
+    traces = tracing.connect(settings.otlp, _version()) if settings.otlp else None
     service = Service(settings, metrics)
 
     @asynccontextmanager
@@ -31,27 +46,44 @@ def create_app(settings: Settings) -> FastAPI:
         service.start()
         yield
         service.stop()
+        if traces:
+            await asyncio.to_thread(traces.close)
 
     # FastAPI's own /docs loads its scripts from elsewhere; this one brings them along.
-    app = FastAPIOffline(title="Cameo", version=_version(), description=DESCRIPTION, lifespan=lifespan, redoc_url=None)
+    # The page itself is ours, for its security headers.
+    app = FastAPIOffline(
+        title="Cameo", version=_version(), description=DESCRIPTION, lifespan=lifespan, docs_url=None, redoc_url=None,
+        telemetry=tracing.telemetry(traces),
+    )  # fmt: skip
     app.state.service = service
-    for resource in (compress, reconstruct, compare, models, health):
+    for resource in (compress, reconstruct, compare, models, health, pages):
         app.include_router(resource.router)
     problems.install(app)
     app.add_middleware(LimitBody, limit=settings.max_body_bytes)
-    app.add_middleware(Observe, metrics=metrics)
-    _document_problem(app)
+    if keys:
+        app.add_middleware(access.Access, keys=keys, metrics=metrics)
+    if settings.cors_origins:  # outside of the keys: browsers ask without one whether they may ask, and read refusals
+        app.add_middleware(
+            CORSMiddleware, allow_origins=settings.cors_origins, allow_methods=("GET", "POST"),
+            allow_headers=TAKEN_HEADERS, expose_headers=GIVEN_HEADERS,
+        )  # fmt: skip
+    app.add_middleware(Observe, metrics=metrics, traces=traces)
+    _document(app, keys_needed=keys is not None)
     return app
 
 
-def _document_problem(app: FastAPI) -> None:
-    """Add the schema that every documented error refers to."""
+def _document(app: FastAPI, keys_needed: bool) -> None:
+    """Add the schema that every documented error refers to, and the keys where they are needed."""
     original = app.openapi
 
     def openapi() -> dict[str, Any]:
-        document = original()
-        document["components"]["schemas"].setdefault("Problem", Problem.model_json_schema())
-        return document
+        if app.openapi_schema is None:
+            document = original()
+            document["components"]["schemas"].setdefault("Problem", Problem.model_json_schema())
+            if keys_needed:
+                access.document(document)
+        assert app.openapi_schema is not None
+        return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]
 

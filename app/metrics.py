@@ -23,6 +23,15 @@ class Metrics:
         )  # fmt: skip
         self.bytes_in = Counter("cameo_received_bytes_total", "Bytes of request bodies.", ("route",), registry=r)
         self.bytes_out = Counter("cameo_sent_bytes_total", "Bytes of answers' bodies.", ("route",), registry=r)
+        self.key_requests = Counter(
+            "cameo_key_requests_total", "Requests by the name of their API key: accepted, rate-limited; unauthorized.",
+            ("key", "outcome"), registry=r,
+        )  # fmt: skip
+        self.keys_broken = Gauge(
+            "cameo_keys_file_broken",
+            "1 while the file of API keys cannot be read and older keys are valid.",
+            registry=r,
+        )
         self.payload_bytes = Histogram(
             "cameo_payload_bytes", "Rate: bytes of one payload, everything counted.", ("model", "version"),
             buckets=PAYLOAD_BYTES, registry=r,

@@ -1,7 +1,7 @@
 """``/livez``, ``/readyz`` and ``/metrics``: for orchestrators and Prometheus."""
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import JSONResponse, RedirectResponse
+from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from app.api.models import refused
@@ -9,12 +9,6 @@ from app.api.schemas import LiveAnswer, ReadyAnswer
 from app.engine.service import Service
 
 router = APIRouter(tags=["operation"])
-
-
-@router.get("/", include_in_schema=False)
-async def root() -> RedirectResponse:
-    """Whoever opens the address in a browser sees the API's page."""
-    return RedirectResponse("/docs")
 
 
 @router.get("/livez", operation_id="live", summary="Does the process answer?")

@@ -1,0 +1,80 @@
+"""OpenTelemetry, an optional extra. FastAPI makes the span of a request; this adds its stages and sends it all away."""
+
+import time
+
+from fastapi.telemetry import TelemetryConfig
+from opentelemetry import trace
+from opentelemetry.trace import Span, Tracer, TracerProvider
+
+try:
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import TracerProvider as Provider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+except ImportError:  # without the extra
+    INSTALLED = False
+else:
+    INSTALLED = True
+
+
+class Tracing:
+    """Spans for one application, sent to a collector in the background; what it does not take in time is dropped."""
+
+    def __init__(self, provider: TracerProvider) -> None:
+        self.provider = provider
+        self._tracer: Tracer = provider.get_tracer("cameo")
+
+    def add_stages(self, span: Span, seconds: dict[str, float]) -> None:
+        """A child of ``span`` for each stage that :class:`Stages` was told of."""
+        if not isinstance(seconds, Stages):
+            return
+        parent = trace.set_span_in_context(span)
+        following = time.time_ns()
+        for stage, spent, told in seconds.told[::-1]:
+            # A request is in one stage at a time: what was told late ended where the next one began.
+            ended = min(told, following)
+            following = ended - spent
+            self._tracer.start_span(stage, parent, start_time=following).end(ended)
+
+    def close(self) -> None:
+        """Send what waits; blocking, for some seconds where the collector does not answer."""
+        shutdown = getattr(self.provider, "shutdown", None)  # the API has none, the SDK does
+        if shutdown is not None:
+            shutdown()
+
+
+def telemetry(traces: Tracing | None) -> TelemetryConfig:
+    """FastAPI's own part: one span a request, and nothing beside it; nothing at all without ``traces``."""
+    return {
+        "tracing": traces is not None,
+        "tracer_provider": traces.provider if traces else None,
+        "operation_spans": False,
+        "metrics": False,
+        "logs": False,
+        "auto_configure": False,
+    }
+
+
+class Stages(dict[str, float]):
+    """Seconds of each stage, as in ``Timings``; ``told`` has each stage, how long it took, and when that was told.
+
+    Nanoseconds, and nanoseconds since 1970.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[tuple[str, int, int]] = []
+
+    def __setitem__(self, stage: str, seconds: float) -> None:
+        self.told.append((stage, round((seconds - self.get(stage, 0.0)) * 1e9), time.time_ns()))
+        super().__setitem__(stage, seconds)
+
+
+def connect(endpoint: str, version: str) -> Tracing:
+    """Spans to a collector that speaks OTLP over HTTP; ValueError where the extra ``otel`` is not installed."""
+    if not INSTALLED:
+        raise ValueError(f"CAMEO_OTLP={endpoint} needs OpenTelemetry: pip install -e '.[otel]'")
+    provider = Provider(resource=Resource.create({"service.name": "cameo", "service.version": version}))
+    path = "" if endpoint.endswith("/v1/traces") else "/v1/traces"
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint.rstrip("/") + path)))
+    return Tracing(provider)
