@@ -25,7 +25,7 @@ from tests.faces import astronaut
 RESTARTS_FOR = 0.4  # of the time; the rest is one life, over which memory is watched
 GROWTH = 0.05  # of memory, from the second fifth of that life to the last
 MORE_FILES = 8
-COPIES = 3  # of a model at once, beside the version that it began with
+COPIES = 2  # of a model at once, beside the version that it began with
 SAMPLES = 200
 LEAST_SAMPLES = 25
 
@@ -87,6 +87,7 @@ class Chaos:
         self._server = Server(store)
         self.world = World(self._server.port, most_requests=options.requests)
         self._copies: dict[str, list[StoredVersion]] = {base.manifest.name: [] for base in bases}
+        self._damaged: dict[str, StoredVersion] = {}
         self._numbers = {base.manifest.name: base.manifest.version for base in bases}
         self._events = {"restarts": 0, "published": 0, "damaged": 0, "withdrawn": 0, "tracebacks": 0}
 
@@ -166,11 +167,10 @@ class Chaos:
                 return
             base = self._draw.choice(self._bases)
             copies = self._copies[base.manifest.name]
-            if len(copies) >= COPIES or (copies and self._draw.random() < 0.4):
-                # From now on it may be gone; the tag stays known, for answers that are under way.
+            if len(copies) >= COPIES:
+                # The next takes its place, so that memory stays what it is. Its tag stays known, for late answers.
                 await asyncio.to_thread(withdraw, copies.pop(self._draw.randrange(len(copies))))
                 self._events["withdrawn"] += 1
-                continue
             self._numbers[base.manifest.name] += 1
             number = self._numbers[base.manifest.name]
             if self._draw.random() < 0.2:
@@ -185,12 +185,15 @@ class Chaos:
             self._events["published"] += 1
 
     def _publish_damaged(self, base: StoredVersion, number: int) -> None:
+        name = base.manifest.name
         with tempfile.TemporaryDirectory(dir=self._store.parent) as elsewhere:
             made = republish(Path(elsewhere), base, number)
             weights = bytearray((made.folder / WEIGHTS).read_bytes())
             weights[self._draw.randrange(len(weights))] ^= 1
             (made.folder / WEIGHTS).write_bytes(weights)
-            copy_version(made, self._store)
+            if name in self._damaged:
+                withdraw(self._damaged[name])
+            self._damaged[name] = copy_version(made, self._store)
 
     async def _progress(self) -> None:
         with tqdm(total=round(self._length), unit="s", desc="chaos") as bar:

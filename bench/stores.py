@@ -59,7 +59,10 @@ def withdraw(stored: StoredVersion) -> None:
 
 
 def retag(payload: bytes, stored: StoredVersion) -> bytes:
-    """What ``stored`` makes of the picture of which a version with the same weights made ``payload``."""
+    """What ``stored`` makes of the picture of which a version with the same weights made ``payload``.
+
+    Not where ``payload`` is progressive and lacks bytes of its budget, which its own checksum made the coder leave out.
+    """
     return codec.wrap(replace(codec.unwrap(payload), tag=stored.tag))
 
 
