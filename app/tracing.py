@@ -16,6 +16,8 @@ except ImportError:  # without the extra
 else:
     INSTALLED = True
 
+EXPORT_SECONDS = 3.0  # a collector that is gone must not hold up the end of the process
+
 
 class Tracing:
     """Spans for one application, sent to a collector in the background; what it does not take in time is dropped."""
@@ -76,5 +78,6 @@ def connect(endpoint: str, version: str) -> Tracing:
         raise ValueError(f"CAMEO_OTLP={endpoint} needs OpenTelemetry: pip install -e '.[otel]'")
     provider = Provider(resource=Resource.create({"service.name": "cameo", "service.version": version}))
     path = "" if endpoint.endswith("/v1/traces") else "/v1/traces"
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint.rstrip("/") + path)))
+    exporter = OTLPSpanExporter(endpoint.rstrip("/") + path, timeout=EXPORT_SECONDS)
+    provider.add_span_processor(BatchSpanProcessor(exporter))
     return Tracing(provider)
