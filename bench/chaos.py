@@ -156,7 +156,9 @@ class Chaos:
     def _stop(self) -> None:
         status = self._server.terminate()
         if status != 0:
-            self.world.violation(f"after SIGTERM the exit status is {status}")
+            self.world.violation(
+                f"after SIGTERM the exit status is {status}; the log ends with\n{self._server.log()[-1500:]}"
+            )
         self._events["tracebacks"] += self._server.log().count("Traceback")
 
     async def _swap(self) -> None:
