@@ -18,6 +18,14 @@ class Settings(BaseSettings):
     host: str = Field(default="127.0.0.1", description="address to listen on")
     port: int = Field(default=8000, ge=0, le=65535, description="TCP port to listen on")
     store: Path = Field(default=Path("model_store"), description="folder of the model store")
+    store_poll_seconds: float = Field(
+        default=2.0, ge=0, le=86_400, description="seconds between looks for new versions; 0: never look again"
+    )
+    model_memory_mb: int = Field(
+        default=1024,
+        ge=0,
+        description="MiB of weights in memory; beyond it, all but default versions load on demand",
+    )
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N")
     workers: int = Field(default=0, ge=0, le=256, description="requests computed at once; 0: one a CPU of the quota")
     queue: int = Field(default=64, ge=1, description="requests that may wait; one more is refused with 429")

@@ -49,6 +49,16 @@ class Metrics:
             "cameo_refused_version_info", "A version in the store that failed verification; always 1.",
             ("model", "version"), registry=r,
         )  # fmt: skip
+        self.loaded_models = Gauge(
+            "cameo_loaded_models", "A version that is served: 1 while its model is in memory, 0 while it is not.",
+            ("model", "version"), registry=r,
+        )  # fmt: skip
+        self.store_changes = Counter(
+            "cameo_store_changes_total", "Changes of the model store: taken in, or a problem.", ("outcome",), registry=r
+        )
+        self.store_problem = Gauge(
+            "cameo_store_problem", "1 while the state of the model store cannot be taken in.", registry=r
+        )
         self.device_info = Gauge(
             "cameo_device_info", "Where models run, and why; always 1.", ("device", "reason", "workers"), registry=r
         )

@@ -35,6 +35,7 @@ async def ready(request: Request) -> Response:
         workers=service.workers.count,
         models=[f"{e.stored.manifest.name}/{e.stored.manifest.version}" for e in service.registry.entries],
         refused=refused(service),
+        store_problem=service.registry.problem,
     )
     return JSONResponse(answer.model_dump(), 200 if service.ready else 503)
 

@@ -7,7 +7,9 @@ from fastapi import APIRouter, Path, Request
 from app import errors
 from app.api.problems import responses
 from app.api.schemas import ModelInfo, ModelsAnswer, RefusedInfo, VersionInfo
+from app.engine.models import Coder
 from app.engine.service import Service
+from app.store import Snapshot
 
 router = APIRouter(tags=["models"])
 
@@ -25,10 +27,12 @@ async def list_models(request: Request) -> ModelsAnswer:
     """Everything in the store; a version that failed verification is named with its reason."""
     service: Service = request.app.state.service
     service.require_ready()
+    store = service.registry.snapshot
     return ModelsAnswer(
-        default_model=service.registry.default_model,
-        models=[_model(service, name) for name in service.registry.names()],
+        default_model=store.default_model,
+        models=[_model(store, name) for name in store.names()],
         refused=refused(service),
+        store_problem=service.registry.problem,
     )
 
 
@@ -42,8 +46,9 @@ async def get_model(request: Request, name: ModelName) -> ModelInfo:
     """The model's versions, which one is the default, and their manifests."""
     service: Service = request.app.state.service
     service.require_ready()
-    service.registry.versions(name)  # UnknownModel
-    return _model(service, name)
+    store = service.registry.snapshot
+    store.default(name)  # UnknownModel
+    return _model(store, name)
 
 
 @router.get(
@@ -57,29 +62,29 @@ async def get_model(request: Request, name: ModelName) -> ModelInfo:
 async def get_version(request: Request, name: ModelName, version: ModelVersion) -> VersionInfo:
     """The manifest: model configuration, training data and recipe, measured quality, licence."""
     service: Service = request.app.state.service
-    service.entry(name, version)
-    return _version(service, name, version)
+    service.require_ready()
+    return _version(service.registry.snapshot, name, version)
 
 
-def _model(service: Service, name: str) -> ModelInfo:
-    registry = service.registry
+def _model(store: Snapshot[Coder], name: str) -> ModelInfo:
     return ModelInfo(
         name=name,
-        default=name == registry.default_model,
-        default_version=registry.default(name),
-        versions=[_version(service, name, version) for version in registry.versions(name)],
+        default=name == store.default_model,
+        default_version=store.default(name),
+        versions=[_version(store, name, version) for version in store.versions(name)],
     )
 
 
-def _version(service: Service, name: str, version: int) -> VersionInfo:
-    stored = service.registry.get(name, version).stored
+def _version(store: Snapshot[Coder], name: str, version: int) -> VersionInfo:
+    entry = store.get(name, version)
+    stored = entry.stored
     return VersionInfo(
         name=name,
         version=version,
         digest=stored.digest,
         tag=stored.tag.hex(),
-        default=version == service.registry.default(name),
-        loaded=True,
+        default=version == store.default(name),
+        loaded=entry.loaded,
         manifest=stored.manifest.model_dump(mode="json"),
     )
 

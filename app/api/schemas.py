@@ -129,6 +129,7 @@ class ModelsAnswer(_Schema):
     default_model: str | None
     models: list[ModelInfo]
     refused: list[RefusedInfo]
+    store_problem: str | None = Field(description="why the present state of the store is not served; null if it is")
 
 
 class ReadyAnswer(_Schema):
@@ -139,6 +140,7 @@ class ReadyAnswer(_Schema):
     workers: int
     models: list[str]
     refused: list[RefusedInfo]
+    store_problem: str | None = Field(description="why the present state of the store is not served; null if it is")
 
 
 class LiveAnswer(_Schema):

@@ -1,8 +1,8 @@
 """The service without HTTP: what the API's resources call."""
 
 import logging
-import threading
 from dataclasses import dataclass
+from functools import partial
 
 import cv2
 import numpy as np
@@ -13,13 +13,14 @@ from app import codec
 from app.config import Settings
 from app.engine.device import Device, choose
 from app.engine.models import Coder
+from app.engine.watch import Watch
 from app.engine.workers import Timings, Workers
 from app.errors import NotReady, OverlongPayload
 from app.images import decode
 from app.metrics import Metrics
 from app.portrait import Framed, Framer, asis
 from app.quality import IdentityJudge, installed_judge
-from app.store.registry import Entry, Registry
+from app.store import Entry, Registry
 
 log = logging.getLogger("cameo.service")
 
@@ -50,7 +51,10 @@ class Service:
         torch.set_num_threads(1)
         cv2.setNumThreads(1)
         self.workers = Workers(settings.workers or self.device.cpus, settings.queue, metrics)
-        self.registry: Registry[Coder] = Registry(settings.store, lambda stored: Coder(stored, self.device.torch))
+        self.registry: Registry[Coder] = Registry(
+            settings.store, lambda stored: Coder(stored, self.device.torch), settings.model_memory_mb * 2**20
+        )
+        self.watch = Watch(self.registry, settings.store_poll_seconds, self._store_changed)
         self.framer = Framer(settings.detector)
         judge = settings.judge or installed_judge()
         self.judge: IdentityJudge | None = IdentityJudge(judge) if judge else None
@@ -61,31 +65,41 @@ class Service:
     def start(self) -> None:
         """Load the store in the background: the process answers ``/livez`` meanwhile, and ``/readyz`` with 503."""
         log.info("device %s: %s; %d workers", self.device.torch, self.device.reason, self.workers.count)
-        threading.Thread(target=self._load, name="cameo-load", daemon=True).start()
+        self.watch.start()
 
-    def _load(self) -> None:
-        try:
-            self.registry.open()
-        except Exception as error:
-            log.exception("the model store %s cannot be opened", self.settings.store)
-            self.reason = f"the model store cannot be opened: {error}"
-            return
-        for refusal in self.registry.refused:
-            self.metrics.refused_versions.labels(refusal.name, str(refusal.version)).set(1)
-        for entry in self.registry.entries:
-            manifest = entry.stored.manifest
-            self.metrics.model_info.labels(manifest.name, str(manifest.version), entry.stored.digest).set(1)
-        if not self.registry.entries:
+    def _store_changed(self) -> None:
+        """Tell metrics, ``/readyz`` and the log what is served now."""
+        registry, metrics = self.registry, self.metrics
+        metrics.store_changes.labels("problem" if registry.problem else "taken").inc()
+        metrics.store_problem.set(registry.problem is not None)
+        for gauge in (metrics.refused_versions, metrics.model_info, metrics.loaded_models):
+            gauge.clear()
+        for refusal in registry.refused:
+            metrics.refused_versions.labels(refusal.name, str(refusal.version)).set(1)
+        for entry in registry.entries:
+            name, version = entry.stored.manifest.name, str(entry.stored.manifest.version)
+            metrics.model_info.labels(name, version, entry.stored.digest).set(1)
+            metrics.loaded_models.labels(name, version).set_function(partial(getattr, entry, "loaded"))
+        self.ready = bool(registry.entries)
+        metrics.ready.set(self.ready)
+        served = ", ".join(f"{e.stored.manifest.name}/{e.stored.manifest.version}" for e in registry.entries)
+        if self.ready:
+            self.reason = "models are loaded and warm"
+            log.info("ready: %s", served)
+        else:
             self.reason = f"the model store {self.settings.store} holds no usable version"
+            if registry.problem:
+                self.reason = f"the model store cannot be opened: {registry.problem}"
             log.error(self.reason)
-            return
-        self.ready, self.reason = True, "models are loaded and warm"
-        self.metrics.ready.set(1)
-        served = ", ".join(f"{e.stored.manifest.name}/{e.stored.manifest.version}" for e in self.registry.entries)
-        log.info("ready: %s", served)
+
+    def drain(self) -> None:
+        """Not ready any more, for whoever asks; what comes nevertheless is served."""
+        self.draining, self.reason = True, "the service is shutting down"
+        self.metrics.ready.set(0)
 
     def stop(self) -> None:
         """Finish what was accepted, take nothing new."""
+        self.watch.stop()
         self.ready, self.reason = False, "the service is shutting down"
         self.metrics.ready.set(0)
         self.workers.close()

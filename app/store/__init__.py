@@ -3,7 +3,8 @@
 from app.store.manifest import DataSet, Draft, Manifest, Tokens, Training, Weights
 from app.store.publish import next_version, publish
 from app.store.reader import StoredVersion, read_version, scan
-from app.store.registry import Entry, Refusal, Registry
+from app.store.registry import Registry
+from app.store.snapshot import Entry, Refusal, Snapshot
 
 __all__ = [
     "DataSet",
@@ -12,6 +13,7 @@ __all__ = [
     "Manifest",
     "Refusal",
     "Registry",
+    "Snapshot",
     "StoredVersion",
     "Tokens",
     "Training",

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from app.store.manifest import NAME_PATTERN, Manifest, digest, tag
 MANIFEST = "manifest.json"
 WEIGHTS = "model.safetensors"
 CARD = "card.md"
+SETTLED_NS = 2_000_000_000  # no common file system keeps times coarser than this
+
+Fingerprint = tuple[tuple[str | int, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,33 @@ def stored_tag(folder: Path) -> bytes | None:
         return tag((folder / MANIFEST).read_bytes())
     except OSError:
         return None
+
+
+def fingerprint(*paths: Path) -> Fingerprint:
+    """What the file system says of files without reading them; another one after any change. Never raises.
+
+    The time of the last change of any kind is part of it, since a copy may set the time of modification back.
+    """
+    return tuple(_stat(path) for path in paths)
+
+
+def folder_fingerprint(folder: Path) -> Fingerprint:
+    """The :func:`fingerprint` of a version's manifest and weights."""
+    return fingerprint(folder / MANIFEST, *sorted(folder.glob("*.safetensors")))
+
+
+def settled(stamp: Fingerprint) -> bool:
+    """Whether all files were last changed so long ago that the next change gives them another time."""
+    now = time.time_ns()
+    return all(len(one) == 2 or abs(now - int(one[-1])) > SETTLED_NS for one in stamp)
+
+
+def _stat(path: Path) -> tuple[str | int, ...]:
+    try:
+        found = path.stat()
+    except OSError as error:
+        return path.name, error.errno or 0
+    return path.name, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _is_number(name: str) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from app.errors import RefusedVersion, StoreError, UnknownModel, UnknownTag, UnknownVersion
-from app.store import Draft, Entry, Manifest, Registry, StoredVersion
+from app.store import Draft, Manifest, Registry, StoredVersion
 from app.store.manifest import tag
 
 Put = Callable[..., StoredVersion]
@@ -36,7 +36,8 @@ def test_everything_good_is_loaded_and_found(tmp_path: Path, put: Put) -> None:
     assert registry.refused == ()
     assert registry.names() == ("vae-64", "vqvae-64")
     assert registry.versions("vqvae-64") == (1, 3)
-    assert registry.get("vqvae-64", 1) == Entry(stored[1], "weights of vqvae-64/1")
+    assert registry.get("vqvae-64", 1).stored == stored[1]
+    assert registry.get("vqvae-64", 1).model == "weights of vqvae-64/1"
     for one in stored:
         assert registry.by_tag(one.tag).stored == one
 

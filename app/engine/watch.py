@@ -1,0 +1,69 @@
+"""Looks at the model store again and again, so that new versions serve without a restart."""
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from app.errors import StoreError
+from app.store import Registry
+
+log = logging.getLogger("cameo.store")
+
+
+class Watch:
+    """A thread that calls ``registry.refresh()`` at once and every ``seconds`` from then on; with 0 only once.
+
+    ``changed`` is called in that thread after something is served differently or refused, and after the store
+    got a problem or lost it. No exception ends the thread: each message is logged once, until all is well again.
+    """
+
+    def __init__(self, registry: Registry[Any], seconds: float, changed: Callable[[], object]) -> None:
+        self._registry = registry
+        self._seconds = seconds
+        self._changed = changed
+        self._logged: set[str] = set()
+        self._stopping = threading.Event()
+        self._calling = threading.Lock()
+
+    def start(self) -> None:
+        threading.Thread(target=self._run, name="cameo-watch", daemon=True).start()
+
+    def stop(self) -> None:
+        """Call ``changed`` no more; waits where that is running, but not for a model that is being loaded."""
+        self._stopping.set()
+        with self._calling:
+            pass
+
+    def look(self) -> None:
+        """One round. Raises nothing."""
+        problem, changed = self._registry.problem, False
+        try:
+            changed = self._registry.refresh()
+        except Exception as error:
+            self._log(error)
+        else:
+            self._logged.clear()
+        if changed or self._registry.problem != problem:
+            self._tell()
+
+    def _run(self) -> None:
+        self.look()
+        while self._seconds and not self._stopping.wait(self._seconds):
+            self.look()
+
+    def _tell(self) -> None:
+        with self._calling:
+            if self._stopping.is_set():
+                return
+            try:
+                self._changed()
+            except Exception:
+                log.exception("a change of the model store was not told to everyone")
+
+    def _log(self, error: Exception) -> None:
+        message = f"{type(error).__name__}: {error}"
+        if message not in self._logged:
+            self._logged.add(message)
+            expected = isinstance(error, StoreError)
+            log.error("the model store was not taken in: %s", error if expected else message, exc_info=not expected)
