@@ -35,7 +35,7 @@ from training.codebook import Codebook
 from training.data.portraits import Portraits
 from training.initialise import FEWER, STARTERS, initialise, latents, metric
 from training.losses import RIVALS, Criterion, Networks
-from training.planes import fit_planes, prefix
+from training.planes import fit_planes, fit_step, prefix
 from training.prior import fit_prior
 from training.ranks import ALONE, Ranks
 from training.recipe import Recipe
@@ -209,11 +209,38 @@ def groups(model: Model, transform: float) -> list[dict[str, Any]]:
 def reorder(model: Progressive, average: Model, data: Portraits, recipe: Recipe, ranks: Ranks) -> None:
     """Put the tokens in the order that suits the encoder as it is by now."""
     assert isinstance(average, Progressive)
+    step = torch.ones(1, device=next(model.parameters()).device)
     if ranks.writer:
-        fit_planes(model.planes.cpu(), latents(model, data, recipe.seed, FEWER))
-    model.planes.to(next(model.parameters()).device)
+        step.fill_(fit_scale(model, latents(model, data, recipe.seed, FEWER), recipe))
     ranks.share(model)
+    ranks.broadcast(step)
+    rescale(average, float(step))
     average.planes.load_state_dict(model.planes.state_dict())
+
+
+@torch.no_grad()
+def fit_scale(model: Progressive, z_ML: Tensor, recipe: Recipe) -> float:
+    """Divide latents by the step at which all tokens take the largest budget, and order them; the step.
+
+    Between two such times the encoder learns to spread its latents, which makes each token tell more and cost more.
+    """
+    device = next(model.parameters()).device
+    step = fit_step(model.planes.cpu(), z_ML, 8 * (recipe.quantiser.most_bytes - OVERHEAD))
+    fit_planes(model.planes, z_ML / step)
+    model.planes.to(device)
+    rescale(model, step)
+    return step
+
+
+@torch.no_grad()
+def rescale(model: Progressive, step: float) -> None:
+    """Latents in units of ``step``: the encoder divides by it, the decoder multiplies."""
+    for into, out in zip(model.encoder.to_latents, model.decoder.from_latents, strict=True):
+        assert isinstance(into, nn.Linear)
+        assert isinstance(out, nn.Linear)
+        into.weight.div_(step)
+        into.bias.div_(step)
+        out.weight.mul_(step)
 
 
 def load_version(model: Model, recipe: Recipe, folder: Path) -> None:
@@ -275,8 +302,7 @@ def finish(average: Model, codebook: Codebook | None, data: Portraits, recipe: R
     if isinstance(average, VAE):
         average.quantiser.calibrate(z_ML, (0.5 * average.logvar_L).exp(), average.config.bits)
     elif isinstance(average, Progressive):
-        fit_planes(average.planes, z_ML)
-        fit_prior(average, z_ML, recipe.quantiser.prior_steps)
+        fit_prior(average, z_ML / fit_scale(average, z_ML, recipe), recipe.quantiser.prior_steps)
     elif codebook:
         codebook.refit(average.quantiser, z_ML)
     average.to(device)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 
 from training.checkpoint import tensors
 
@@ -34,7 +34,12 @@ class Ranks:
         """Give all processes the writer's parameters and buffers."""
         if self.world > 1:
             for tensor in tensors(model).values():
-                dist.broadcast(tensor.data, src=0)
+                self.broadcast(tensor.data)
+
+    def broadcast(self, tensor: Tensor) -> None:
+        """Give all processes the writer's."""
+        if self.world > 1:
+            dist.broadcast(tensor, src=0)
 
     def wait(self) -> None:
         if self.world > 1:
