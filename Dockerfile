@@ -25,7 +25,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
         cuda) torch="torch===$version" ;; \
         *) echo "TORCH=$TORCH is none of any, cpu, cuda" >&2; exit 2 ;; \
     esac; \
-    python3 -m pip --python /opt/cameo/bin/python install "$torch" .
+    python3 -m pip --python /opt/cameo/bin/python install "$torch" '.[fast]'
 
 FROM build AS build-train
 ARG PIP_EXTRA_INDEX_URL

@@ -51,7 +51,7 @@ clean: ## remove the virtual environment and caches; keep runs and models
 
 # The files .run and .dev say what was installed and when: pyproject.toml newer than that installs anew.
 $(VENV)/.run: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --editable .
+	$(BIN)/python -m pip install --editable '.[fast]'
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml | $(BIN)/python

@@ -9,13 +9,13 @@ import sys
 from collections.abc import Sequence
 
 import cv2
-import uvicorn
 from pydantic import ValidationError
 
 from app import logs
 from app.api import access
 from app.config import Settings
 from app.main import create_app
+from app.server import Server
 
 
 def main(arguments: Sequence[str] = ()) -> int:
@@ -57,9 +57,9 @@ def serve() -> int:
         return 2
     # uvicorn finishes what it serves, then raises the signal again, whose default would report a death by signal.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    # Requests are logged by the middleware, with their ids.
-    uvicorn.run(app, host=settings.host, port=settings.port, access_log=False, log_config=None, server_header=False)
-    return 0
+    server = Server(app, settings)
+    server.run()
+    return 0 if server.started else 1
 
 
 if __name__ == "__main__":

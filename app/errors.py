@@ -32,10 +32,13 @@
     │   ├── UnsupportedMediaType  415
     │   ├── ImageFieldMissing     422
     │   ├── ImageFieldRepeated    422
+    │   ├── BrokenArchive         400       of a batch: a zip or tar, or a file in it
+    │   ├── TooManyItems          422
     │   ├── InvalidParameter      422
     │   └── BudgetTooSmall        422
     ├── RateLimited               429       more requests than the API key may send
     ├── Overloaded                429
+    ├── DeadlineExceeded          504
     ├── NotReady                  503
     └── InternalError             500
 
@@ -57,6 +60,10 @@ class CameoError(Exception):
         super().__init__(detail)
         self.detail = detail
         self.facts = facts
+
+
+class ClientLeft(Exception):
+    """The client closed its connection: there is nobody to tell, so this is no CameoError."""
 
 
 class ImageError(CameoError):
@@ -183,6 +190,14 @@ class ImageFieldRepeated(RequestError):
     status, type, title = 422, "image-field-repeated", "The form has several fields named image"
 
 
+class BrokenArchive(RequestError):
+    status, type, title = 400, "broken-archive", "The archive, or a file in it, cannot be read"
+
+
+class TooManyItems(RequestError):
+    status, type, title = 422, "too-many-items", "The batch has too many items"
+
+
 class InvalidParameter(RequestError):
     status, type, title = 422, "invalid-parameter", "A parameter or field has an invalid value"
 
@@ -197,6 +212,10 @@ class RateLimited(CameoError):
 
 class Overloaded(CameoError):
     status, type, title = 429, "overloaded", "The service is busy"
+
+
+class DeadlineExceeded(CameoError):
+    status, type, title = 504, "deadline-exceeded", "The answer would come too late"
 
 
 class NotReady(CameoError):

@@ -5,7 +5,8 @@ A picture is a uint8 array of shape (height, width, 3), sRGB, opaque, upright.
 
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final
 
 import numpy as np
@@ -94,6 +95,20 @@ def decode(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
     Raises ``NotAnImage``, ``UnsupportedImage``, ``TooManyPixels`` (from the header, before a pixel is decoded)
     or ``TruncatedImage``, and nothing else.
     """
+    with _opened(data, max_pixels) as picture:
+        picture.load()
+        return _to_srgb(_upright(picture))
+
+
+def megapixels(data: bytes, max_pixels: int) -> float:
+    """Millions of pixels of the picture in ``data``, by its header. Raises as :func:`decode` does."""
+    with _opened(data, max_pixels) as picture:
+        return picture.width * picture.height / 1e6
+
+
+@contextmanager
+def _opened(data: bytes, max_pixels: int) -> Iterator[Image.Image]:
+    """The picture with its header read; whatever goes wrong meanwhile becomes an ImageError."""
     format_ = _sniff(data)
     try:
         with _READERS[format_](io.BytesIO(data)) as picture:
@@ -105,8 +120,7 @@ def decode(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
                     height=height,
                     limit=max_pixels,
                 )
-            picture.load()
-            return _to_srgb(_upright(picture))
+            yield picture
     except ImageError:
         raise
     except Image.DecompressionBombError as error:

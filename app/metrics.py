@@ -4,6 +4,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 PAYLOAD_BYTES = (32, 48, 64, 96, 128, 192, 256, 320, 512, 768, 1024, 2048)
+BATCH_SIZES = (1, 2, 3, 4, 6, 8, 12, 16)
 RATIOS = (8, 16, 32, 48, 64, 96, 128, 192, 256, 512, 1024)
 
 
@@ -40,8 +41,26 @@ class Metrics:
             "cameo_compression_ratio", "Bytes of the raw portrait over bytes of its payload.", ("model", "version"),
             buckets=RATIOS, registry=r,
         )  # fmt: skip
-        self.waiting = Gauge("cameo_queue_length", "Requests waiting for a worker.", registry=r)
-        self.refused = Counter("cameo_overload_total", "Requests refused because the queue was full.", registry=r)
+        self.waiting = Gauge("cameo_queue_length", "Requests waiting for a worker or a batch.", registry=r)
+        self.backlog = Gauge("cameo_backlog_seconds", "Work accepted and not finished, as expected.", registry=r)
+        self.refused = Counter(
+            "cameo_refused_total", "Requests not served: queue (full), or deadline (too late).", ("reason",), registry=r
+        )
+        self.cancelled = Counter(
+            "cameo_cancelled_total", "Requests whose client left: waiting or running.", ("stage",), registry=r
+        )
+        self.batches = Counter(
+            "cameo_batches_total", "Batches by why they went: full, alone, waited or idle.",
+            ("model", "version", "direction", "reason"), registry=r,
+        )  # fmt: skip
+        self.batch_size = Histogram(
+            "cameo_batch_size", "Portraits in a batch.", ("model", "version", "direction"),
+            buckets=BATCH_SIZES, registry=r,
+        )  # fmt: skip
+        self.batch_items = Counter(
+            "cameo_batch_items_total", "Items of batch requests by outcome: done, or the type of the problem.",
+            ("route", "outcome"), registry=r,
+        )  # fmt: skip
         self.model_info = Gauge(
             "cameo_model_info", "A version that is served; always 1.", ("model", "version", "digest"), registry=r
         )

@@ -10,13 +10,17 @@ from app.api.compress import PICTURE_ERRORS, FrameMethod
 from app.api.facts import frame_facts
 from app.api.negotiate import JSON, negotiate
 from app.api.problems import responses
+from app.api.run import DEADLINE_PARAMETER, require_room, run
 from app.api.schemas import CompareAnswer, ComparisonRow
 from app.api.uploads import REQUEST_BODY, read_image
 from app.classical import CODECS
 from app.engine.compare import Comparison, Row, budgets, compare
+from app.engine.jobs import Job
 from app.engine.models import Coder
-from app.engine.service import Service
+from app.engine.scheduler import Kind
+from app.engine.service import Service, Work
 from app.errors import BudgetTooSmall, InvalidParameter
+from app.images import megapixels
 from app.quality import SIDE
 from app.sheet import sheet
 
@@ -37,7 +41,7 @@ MOST_LINES = 12  # of the sheet: a model at one budget
         },
         **responses(*PICTURE_ERRORS, BudgetTooSmall),
     },
-    openapi_extra=REQUEST_BODY,
+    openapi_extra=REQUEST_BODY | {"parameters": [DEADLINE_PARAMETER]},
 )
 async def compare_(
     request: Request,
@@ -65,8 +69,8 @@ async def compare_(
     """
     service: Service = request.app.state.service
     media_type = negotiate(request, JSON, "image/png")
-    service.require_ready()
-    coders = _coders(service, models, _numbers(max_bytes))
+    require_room(request)
+    coders = await _coders(service, models, _numbers(max_bytes))
     wanted = _items(codecs.lower())
     if unknown := [codec for codec in wanted if codec not in CODECS]:
         raise InvalidParameter(
@@ -75,24 +79,26 @@ async def compare_(
     data = await read_image(request)
     timings = request.state.timings
 
-    def work() -> Response:
+    def job() -> Job[Response]:
         framed = service.frame(data, frame, SIDE, timings)
-        done = compare(framed, coders, wanted, service.judge, timings)
+        done = yield from compare(framed, coders, wanted, service.judge, timings)
         if media_type == "image/png":
             with timings.stage("encode"):
                 return Response(sheet(done), media_type=media_type)
         return JSONResponse(_answer(done, len(data)).model_dump())
 
-    return await service.workers.run(work, timings)
+    lines = sum(len(at) for _, at in coders)
+    kind = Kind(f"compare {lines} {','.join(wanted)}", megapixels(data, service.settings.max_pixels))
+    return await run(request, Work(job(), kind, None))
 
 
-def _coders(service: Service, models: str | None, asked: list[int]) -> list[tuple[Coder, list[int | None]]]:
+async def _coders(service: Service, models: str | None, asked: list[int]) -> list[tuple[Coder, list[int | None]]]:
     coders = []
     for name in _items(models) or service.registry.names():
         model, _, version = name.partition("/")
         if version and not version.isdecimal():
             raise InvalidParameter(f"models: {name!r} is not NAME or NAME/VERSION", parameter="models", value=name)
-        coder = service.entry(model, int(version) if version else None).model
+        coder = await service.coder(model, int(version) if version else None)
         coders.append((coder, budgets(coder, asked)))
     lines = sum(len(at) for _, at in coders)
     if lines > MOST_LINES:

@@ -10,6 +10,7 @@ from app import errors
 from app.api.facts import dictionary, frame_facts, model_header
 from app.api.negotiate import JSON, PAYLOAD, negotiate
 from app.api.problems import responses
+from app.api.run import DEADLINE_PARAMETER, require_room, run
 from app.api.schemas import CompressAnswer, Sizes, Tokens
 from app.api.uploads import REQUEST_BODY, read_image
 from app.engine.service import Compressed, Service
@@ -20,7 +21,8 @@ PICTURE_ERRORS = (
     errors.NotAnImage, errors.TruncatedImage, errors.UnsupportedImage, errors.TooManyPixels, errors.NoFace,
     errors.NotAcceptable, errors.BodyTooLarge, errors.UnsupportedMediaType, errors.ImageFieldMissing,
     errors.ImageFieldRepeated, errors.InvalidParameter, errors.BadRequest, errors.UnknownModel,
-    errors.UnknownVersion, errors.RefusedVersion, errors.Overloaded, errors.NotReady, errors.InternalError,
+    errors.UnknownVersion, errors.RefusedVersion, errors.Overloaded, errors.NotReady, errors.DeadlineExceeded,
+    errors.InternalError,
 )  # fmt: skip
 
 ModelName = Annotated[str | None, Query(description="name of the model; default: the store's", max_length=100)]
@@ -46,7 +48,7 @@ FrameMethod = Annotated[
         },
         **responses(*PICTURE_ERRORS, errors.BudgetTooSmall),
     },
-    openapi_extra=REQUEST_BODY,
+    openapi_extra=REQUEST_BODY | {"parameters": [DEADLINE_PARAMETER]},
 )
 async def compress(
     request: Request,
@@ -65,9 +67,10 @@ async def compress(
     """
     service: Service = request.app.state.service
     media_type = negotiate(request, JSON, PAYLOAD)
-    coder = service.entry(model, version).model
+    require_room(request)
+    coder = await service.coder(model, version)
     data = await read_image(request)
-    done = await service.compress(data, frame, coder, max_bytes, request.state.timings)
+    done = await run(request, service.compress(data, frame, coder, max_bytes, request.state.timings))
     name, number = coder.manifest.name, str(coder.manifest.version)
     sizes = _sizes(done)
     service.metrics.payload_bytes.labels(name, number).observe(sizes.payload)

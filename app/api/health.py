@@ -24,20 +24,21 @@ async def live() -> LiveAnswer:
     response_model=ReadyAnswer,
     responses={503: {"model": ReadyAnswer, "description": "Not yet, or not any more; `reason` says why."}},
 )
-async def ready(request: Request) -> Response:
+async def readiness(request: Request) -> Response:
     """200 once the models are loaded and warm."""
     service: Service = request.app.state.service
+    ready = service.ready and not service.draining
     answer = ReadyAnswer(
-        ready=service.ready,
+        ready=ready,
         reason=service.reason,
         device=str(service.device.torch),
         device_reason=service.device.reason,
-        workers=service.workers.count,
+        workers=service.scheduler.workers,
         models=[f"{e.stored.manifest.name}/{e.stored.manifest.version}" for e in service.registry.entries],
         refused=refused(service),
         store_problem=service.registry.problem,
     )
-    return JSONResponse(answer.model_dump(), 200 if service.ready else 503)
+    return JSONResponse(answer.model_dump(), 200 if ready else 503)
 
 
 @router.get(

@@ -15,8 +15,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api import pages
 from app.api.problems import problem
-from app.engine.workers import Timings
-from app.errors import BodyTooLarge, InternalError
+from app.engine.jobs import Timings
+from app.errors import BodyTooLarge, ClientLeft, InternalError
 from app.metrics import Metrics
 from app.tracing import Stages, Tracing
 
@@ -81,8 +81,8 @@ class Observe:
 
         try:
             await self._app(scope, counted_receive, marked_send)
-        except ClientDisconnect:
-            pass  # it left while it was sending: there is nobody to answer
+        except (ClientDisconnect, ClientLeft):
+            pass  # there is nobody to answer
         except Exception:
             fields = {"request_id": request_id, "trace_id": state["trace_id"]}
             said = (scope["method"], quote(scope["path"]), request_id)

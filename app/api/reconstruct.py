@@ -13,10 +13,11 @@ from app import errors
 from app.api.facts import model_header
 from app.api.negotiate import JSON, PAYLOAD, content_type, negotiate
 from app.api.problems import responses
+from app.api.run import DEADLINE_PARAMETER, require_room, run
 from app.api.schemas import ReconstructRequest, ShortenAnswer, ShortenRequest, Tokens
 from app.engine.models import Coder
 from app.engine.service import Service
-from app.images import MEDIA_TYPES, encode
+from app.images import MEDIA_TYPES
 
 S = TypeVar("S", bound=BaseModel)
 
@@ -26,12 +27,13 @@ PAYLOAD_ERRORS = (
     errors.EmptyPayload, errors.TruncatedPayload, errors.OverlongPayload, errors.DamagedPayload,
     errors.ForeignPayload, errors.UnknownTag, errors.BadRequest, errors.NotAcceptable, errors.BodyTooLarge,
     errors.UnsupportedMediaType, errors.InvalidParameter, errors.RefusedVersion, errors.Overloaded,
-    errors.NotReady, errors.InternalError,
+    errors.NotReady, errors.DeadlineExceeded, errors.InternalError,
 )  # fmt: skip
 
 
 def _body(schema: type[BaseModel], example: dict[str, Any]) -> dict[str, Any]:
     return {
+        "parameters": [DEADLINE_PARAMETER],
         "requestBody": {
             "required": True,
             "content": {
@@ -41,7 +43,7 @@ def _body(schema: type[BaseModel], example: dict[str, Any]) -> dict[str, Any]:
                     "example": example,
                 },
             },
-        }
+        },
     }
 
 
@@ -68,33 +70,23 @@ async def reconstruct(request: Request) -> Response:
     """
     service: Service = request.app.state.service
     media_type = negotiate(request, *MEDIA_TYPES)
-    service.require_ready()
-    timings = request.state.timings
+    require_room(request)
     if content_type(request) == PAYLOAD:
-        coder, payload = service.open_payload(await request.body())
+        coder, payload = await service.open_payload(await request.body())
         read = partial(coder.unpack, payload)
     else:
         asked = await _json(request, ReconstructRequest)
         if (asked.payload is None) == (asked.tokens is None):
             raise errors.InvalidParameter("give either payload, or model and tokens", parameter="payload")
         if asked.payload is not None:
-            coder, payload = service.open_payload(_base64(asked.payload))
+            coder, payload = await service.open_payload(_base64(asked.payload))
             read = partial(coder.unpack, payload)
         else:
             if asked.model is None:
                 raise errors.InvalidParameter("tokens need the name of their model", parameter="model")
-            coder = service.entry(asked.model, asked.version).model
+            coder = await service.coder(asked.model, asked.version)
             read = partial(coder.check, asked.tokens.indices if isinstance(asked.tokens, Tokens) else asked.tokens)
-
-    def work() -> bytes:
-        with timings.stage("decode"):
-            tokens = read()
-        with timings.stage("infer"):
-            portrait = coder.reconstruct(tokens)
-        with timings.stage("encode"):
-            return encode(portrait, media_type)
-
-    picture = await service.workers.run(work, timings)
+    picture = await run(request, service.reconstruct(coder, read, media_type, request.state.timings))
     return Response(picture, headers={"Cameo-Model": model_header(coder)}, media_type=media_type)
 
 
@@ -122,12 +114,14 @@ async def shorten(
     """
     service: Service = request.app.state.service
     media_type = negotiate(request, JSON, PAYLOAD)
+    require_room(request)
     if content_type(request) == PAYLOAD:
-        payload = await request.body()
+        data = await request.body()
     else:
-        payload = _base64((await _json(request, ShortenRequest)).payload)
-    coder, payload = await service.shorten(payload, max_bytes, request.state.timings)
-    return _payload_answer(coder, payload, media_type)
+        data = _base64((await _json(request, ShortenRequest)).payload)
+    coder, payload = await service.open_payload(data)
+    shorter = await run(request, service.shorten(data, coder, payload, max_bytes, request.state.timings))
+    return _payload_answer(coder, shorter, media_type)
 
 
 def _payload_answer(coder: Coder, payload: bytes, media_type: str) -> Response:

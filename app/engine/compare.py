@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from app import codec
 from app.classical import at_nearest_rate
+from app.engine.jobs import Call, Job, Timings
 from app.engine.models import Coder
-from app.engine.workers import Timings
 from app.portrait import Framed, asis
 from app.quality import IdentityJudge, enlarge, ms_ssim, psnr
 
@@ -61,7 +61,7 @@ def compare(
     codecs: list[str],
     judge: IdentityJudge | None,
     timings: Timings,
-) -> Comparison:
+) -> Job[Comparison]:
     """``framed`` holds a portrait of SIDE pixels. Every model comes with its :func:`budgets`.
 
     Each codec is taken at the best quality within a model's bytes.
@@ -78,13 +78,11 @@ def compare(
     groups: list[list[Row]] = []
     for coder, at in coders:
         name, version = coder.manifest.name, coder.manifest.version
-        with timings.stage("infer"):
-            tokens = coder.tokens(asis(original, coder.size).portrait)
+        tokens = yield Call(coder.encoding, asis(original, coder.size).portrait)
         for max_bytes in at:
             with timings.stage("encode"):
                 payload = coder.pack(tokens, max_bytes)
-            with timings.stage("infer"):
-                pixels = enlarge(coder.reconstruct(coder.unpack(codec.unwrap(payload))))
+            pixels = enlarge((yield Call(coder.decoding, coder.unpack(codec.unwrap(payload)))))
             with timings.stage("encode"):
                 size = len(payload)
                 group = [

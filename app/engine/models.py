@@ -1,4 +1,4 @@
-"""A model of the store as the service uses it: portraits to payloads and back, in numpy."""
+"""A model of the store as the service uses it: portraits to tokens and back, in numpy, several at a time."""
 
 from typing import Any
 
@@ -9,6 +9,8 @@ from safetensors.torch import load_file
 
 from app import codec
 from app.codec import progressive
+from app.engine.jobs import Lane
+from app.engine.runtime import runtime, stack
 from app.errors import BudgetTooSmall, TokenOutOfRange, WrongTokenShape
 from app.nn import Model, build
 from app.nn.progressive import Progressive
@@ -18,19 +20,25 @@ from app.store.reader import StoredVersion
 class Coder:
     """One loaded version. Safe to use from several threads: nothing changes after construction.
 
-    Portraits are coded one at a time with one thread each, so a portrait's payload does not depend on what
-    else the service is doing. ``prior`` is None for a model with one rate; with a prior, the first tokens of a
+    A portrait's tokens do not depend on what they are worked out together with, nor does a face on its neighbours,
+    see :mod:`app.engine.runtime`. ``prior`` is None for a model with one rate; with a prior, the first tokens of a
     portrait stand for a coarser face, and a payload holds as many as fit.
+
+    ``encoding`` and ``decoding`` are for :mod:`app.engine.scheduler`; they and the methods give the same.
     """
 
-    def __init__(self, stored: StoredVersion, device: torch.device) -> None:
+    def __init__(self, stored: StoredVersion, device: torch.device, backend: str = "auto") -> None:
         self.stored = stored
         self.manifest = stored.manifest
         self.size: int = stored.manifest.portrait
-        self._device = device
-        self._model = load_model(stored, device)
-        self.levels = self._model.levels
-        self.prior = codec.Prior(**self._model.prior) if isinstance(self._model, Progressive) else None
+        model = load_model(stored, device)
+        self._runtime = runtime(model, device, backend)
+        self._model = model.cpu()  # what is left for it are integers, and look-ups of codes
+        self.levels = model.levels
+        self.prior = codec.Prior(**model.prior) if isinstance(model, Progressive) else None
+        labels = self.manifest.name, str(self.manifest.version)
+        self.encoding = Lane((*labels, "encode"), self.encode, self._runtime.encoder.most)
+        self.decoding = Lane((*labels, "decode"), self.decode, self._runtime.decoder.most)
         self._prove()
 
     def _prove(self) -> None:
@@ -39,19 +47,31 @@ class Coder:
         payload = self.pack(self.tokens(grey), self.manifest.rates[0])
         if self.prior is None and self.manifest.rates != (len(payload),):
             raise ValueError(f"payloads have {len(payload)} bytes, the manifest says {self.manifest.rates}")
-        self.reconstruct(self.unpack(codec.unwrap(payload)))
+        self.encoding.warm(grey)
+        self.decoding.warm(self.unpack(codec.unwrap(payload)))
+
+    @torch.inference_mode()
+    def encode(self, portraits: list[NDArray[np.uint8]]) -> list[NDArray[np.int64]]:
+        """Portraits H W 3 of ``size`` pixels -> all tokens of each, in the shape of the manifest."""
+        pixels_BCHW = np.ascontiguousarray(np.stack(portraits).transpose(0, 3, 1, 2))
+        z_BL = torch.from_numpy(self._runtime.encoder.run(pixels_BCHW))
+        # One at a time: the nearest code, too, is found by a product whose sums depend on the size of the batch.
+        return [self._model.quantise(z_1L)[0].numpy() for z_1L in z_BL.split(1)]
+
+    @torch.inference_mode()
+    def decode(self, tokens: list[NDArray[np.int64]]) -> list[NDArray[np.uint8]]:
+        """Tokens -> portraits H W 3. With a prior, the first few tokens of each are enough."""
+        rows = [tuple(x.numpy() for x in self._model.dequantise(torch.from_numpy(each)[None])) for each in tokens]
+        pixels_BHWC = self._runtime.decoder.run(*stack(rows)).transpose(0, 2, 3, 1)
+        return list(np.ascontiguousarray(pixels_BHWC))
 
     def tokens(self, portrait_HWC: NDArray[np.uint8]) -> NDArray[np.int64]:
-        """A portrait of ``size`` pixels -> all its tokens, in the shape of the manifest."""
-        pixels = torch.from_numpy(portrait_HWC).permute(2, 0, 1)[None].to(self._device)
-        tokens: NDArray[np.int64] = self._model.encode(pixels)[0].numpy(force=True)
-        return tokens
+        """:meth:`encode` of one portrait."""
+        return self.encode([portrait_HWC])[0]
 
     def reconstruct(self, tokens: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """Tokens -> a portrait H W 3. With a prior, the first few tokens are enough."""
-        pixels = self._model.decode(torch.from_numpy(tokens)[None].to(self._device))[0]
-        portrait: NDArray[np.uint8] = pixels.permute(1, 2, 0).contiguous().numpy(force=True)
-        return portrait
+        """:meth:`decode` of one portrait's tokens."""
+        return self.decode([tokens])[0]
 
     def budget(self, max_bytes: int | None) -> int:
         """The most bytes of a payload where a request allows ``max_bytes``, or does not say.

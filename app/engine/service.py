@@ -1,8 +1,12 @@
 """The service without HTTP: what the API's resources call."""
 
+import asyncio
+import gc
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Generic, NamedTuple, TypeVar
 
 import cv2
 import numpy as np
@@ -12,11 +16,12 @@ from numpy.typing import NDArray
 from app import codec
 from app.config import Settings
 from app.engine.device import Device, choose
+from app.engine.jobs import Call, Job, Lane, Timings
 from app.engine.models import Coder
+from app.engine.scheduler import Kind, Scheduler
 from app.engine.watch import Watch
-from app.engine.workers import Timings, Workers
 from app.errors import NotReady, OverlongPayload
-from app.images import decode
+from app.images import decode, encode, megapixels
 from app.metrics import Metrics
 from app.portrait import Framed, Framer, asis
 from app.quality import IdentityJudge, installed_judge
@@ -24,7 +29,17 @@ from app.store import Entry, Registry
 
 log = logging.getLogger("cameo.service")
 
+T = TypeVar("T")
+
 MOST_PAYLOAD_BYTES = 2**16  # far above any payload; the checksum of a whole upload would hold up other requests
+
+
+class Work(NamedTuple, Generic[T]):
+    """A job for the scheduler, what it is like, and the lane that it goes to first."""
+
+    job: Job[T]
+    kind: Kind
+    lane: Lane | None
 
 
 @dataclass(frozen=True)
@@ -50,21 +65,24 @@ class Service:
         # One thread a picture: nets this small gain little from two, and a payload stays the same under load.
         torch.set_num_threads(1)
         cv2.setNumThreads(1)
-        self.workers = Workers(settings.workers or self.device.cpus, settings.queue, metrics)
+        self.scheduler = Scheduler(settings.workers or self.device.cpus, settings.queue_seconds, metrics)
         self.registry: Registry[Coder] = Registry(
-            settings.store, lambda stored: Coder(stored, self.device.torch), settings.model_memory_mb * 2**20
+            settings.store,
+            lambda stored: Coder(stored, self.device.torch, settings.backend),
+            settings.model_memory_mb * 2**20,
         )
         self.watch = Watch(self.registry, settings.store_poll_seconds, self._store_changed)
         self.framer = Framer(settings.detector)
         judge = settings.judge or installed_judge()
         self.judge: IdentityJudge | None = IdentityJudge(judge) if judge else None
         self.ready = False
+        self.draining = False
         self.reason = "models are being loaded"
-        metrics.device_info.labels(str(self.device.torch), self.device.reason, str(self.workers.count)).set(1)
+        metrics.device_info.labels(str(self.device.torch), self.device.reason, str(self.scheduler.workers)).set(1)
 
     def start(self) -> None:
         """Load the store in the background: the process answers ``/livez`` meanwhile, and ``/readyz`` with 503."""
-        log.info("device %s: %s; %d workers", self.device.torch, self.device.reason, self.workers.count)
+        log.info("device %s: %s; %d workers", self.device.torch, self.device.reason, self.scheduler.workers)
         self.watch.start()
 
     def _store_changed(self) -> None:
@@ -72,6 +90,7 @@ class Service:
         registry, metrics = self.registry, self.metrics
         metrics.store_changes.labels("problem" if registry.problem else "taken").inc()
         metrics.store_problem.set(registry.problem is not None)
+        gc.collect()  # a coder and its lanes hold each other; a withdrawn one's weights should go now
         for gauge in (metrics.refused_versions, metrics.model_info, metrics.loaded_models):
             gauge.clear()
         for refusal in registry.refused:
@@ -100,9 +119,9 @@ class Service:
     def stop(self) -> None:
         """Finish what was accepted, take nothing new."""
         self.watch.stop()
-        self.ready, self.reason = False, "the service is shutting down"
-        self.metrics.ready.set(0)
-        self.workers.close()
+        self.drain()
+        self.ready = False
+        self.scheduler.close()
 
     def entry(self, name: str | None, version: int | None) -> Entry[Coder]:
         """The version that a request asks for; NotReady, UnknownModel, UnknownVersion or RefusedVersion."""
@@ -113,22 +132,36 @@ class Service:
         if not self.ready:
             raise NotReady(f"not ready: {self.reason}", reason=self.reason, retry_after=1)
 
-    async def compress(
+    def compress(
         self, data: bytes, frame: str, coder: Coder, max_bytes: int | None, timings: Timings
-    ) -> Compressed:
-        """An uploaded picture to a payload of at most ``max_bytes``."""
+    ) -> Work[Compressed]:
+        """An uploaded picture to a payload of at most ``max_bytes``; ImageError or BudgetTooSmall at once."""
         budget = coder.budget(max_bytes)
+        kind = Kind(f"compress {frame} {coder.size}", megapixels(data, self.settings.max_pixels))
 
-        def work() -> Compressed:
+        def job() -> Job[Compressed]:
             framed = self.frame(data, frame, coder.size, timings)
-            with timings.stage("infer"):
-                tokens = coder.tokens(framed.portrait)
+            tokens = yield Call(coder.encoding, framed.portrait)
             with timings.stage("encode"):
                 payload = coder.pack(tokens, budget)
                 held = coder.unpack(codec.unwrap(payload))
             return Compressed(coder, len(data), framed, held, payload)
 
-        return await self.workers.run(work, timings)
+        return Work(job(), kind, coder.encoding)
+
+    def reconstruct(
+        self, coder: Coder, read: Callable[[], NDArray[np.int64]], media_type: str, timings: Timings
+    ) -> Work[bytes]:
+        """What ``read`` gives, the tokens of a face, to a picture file."""
+
+        def job() -> Job[bytes]:
+            with timings.stage("decode"):
+                tokens = read()
+            portrait = yield Call(coder.decoding, tokens)
+            with timings.stage("encode"):
+                return encode(portrait, media_type)
+
+        return Work(job(), Kind(f"reconstruct {coder.manifest.name} {media_type}"), coder.decoding)
 
     def frame(self, data: bytes, frame: str, size: int, timings: Timings) -> Framed:
         """Decode an upload and make the portrait of ``size`` pixels; blocking."""
@@ -137,22 +170,37 @@ class Service:
         with timings.stage("frame"):
             return self.framer.auto(image, size) if frame == "auto" else asis(image, size)
 
-    async def shorten(self, data: bytes, max_bytes: int, timings: Timings) -> tuple[Coder, bytes]:
-        """A payload's model, and the payload of the same face in at most ``max_bytes``: itself where it is no longer.
+    def shorten(
+        self, data: bytes, coder: Coder, payload: codec.Payload, max_bytes: int, timings: Timings
+    ) -> Work[bytes]:
+        """The payload of the same face in at most ``max_bytes``: itself where it is no longer.
 
         PayloadError, or BudgetTooSmall.
         """
-        coder, payload = self.open_payload(data)
 
-        def work() -> bytes:
+        def job() -> Job[bytes]:
+            yield from ()  # a job is a generator, though this one needs no network
             with timings.stage("decode"):
                 coder.unpack(payload)  # what comes back as it is has been checked, too
             with timings.stage("encode"):
                 return data if len(data) <= max_bytes else coder.shorten(payload, max_bytes)
 
-        return coder, await self.workers.run(work, timings)
+        return Work(job(), Kind("shorten"), None)
 
-    def open_payload(self, data: bytes) -> tuple[Coder, codec.Payload]:
+    async def coder(self, name: str | None, version: int | None) -> Coder:
+        """The version that a request asks for, loaded; raises as :meth:`entry` does."""
+        return await self._loaded(self.entry(name, version))
+
+    @staticmethod
+    async def _loaded(entry: Entry[Coder]) -> Coder:
+        def load() -> Coder:
+            return entry.model
+
+        # Loading takes about a second, which other requests must not wait for.
+        coder = entry.peek()
+        return await asyncio.to_thread(load) if coder is None else coder
+
+    async def open_payload(self, data: bytes) -> tuple[Coder, codec.Payload]:
         """A payload taken apart, and its model; PayloadError, which covers a tag that the store does not know."""
         self.require_ready()
         if len(data) > MOST_PAYLOAD_BYTES:
@@ -161,4 +209,4 @@ class Service:
                 bytes=len(data), limit=MOST_PAYLOAD_BYTES,
             )  # fmt: skip
         payload = codec.unwrap(data)
-        return self.registry.by_tag(payload.tag).model, payload
+        return await self._loaded(self.registry.by_tag(payload.tag)), payload

@@ -8,6 +8,8 @@ from typing import Any
 from app.errors import StoreError
 from app.store import Registry
 
+LAST_ROUND = 20.0  # seconds that a round may take when the process ends; a load takes one or two
+
 log = logging.getLogger("cameo.store")
 
 
@@ -25,15 +27,20 @@ class Watch:
         self._logged: set[str] = set()
         self._stopping = threading.Event()
         self._calling = threading.Lock()
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        threading.Thread(target=self._run, name="cameo-watch", daemon=True).start()
+        self._thread = threading.Thread(target=self._run, name="cameo-watch", daemon=True)
+        self._thread.start()
 
     def stop(self) -> None:
-        """Call ``changed`` no more; waits where that is running, but not for a model that is being loaded."""
+        """Call ``changed`` no more; waits for a round that has begun, though not for ever."""
         self._stopping.set()
         with self._calling:
             pass
+        # A process that ends while a thread is inside torch or ONNX Runtime is aborted.
+        if self._thread:
+            self._thread.join(LAST_ROUND)
 
     def look(self) -> None:
         """One round. Raises nothing."""

@@ -8,6 +8,7 @@ training (the Karhunen-Loeve transform, in a metric that weighs what a face reco
 network is a residual on top of it whose last layer starts at zero, so training starts from the linear codec.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -15,6 +16,31 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 REFINE_GRID = 32  # the refining convolutions run at 32 x 32 whatever the portrait's size
+
+
+class Autoencoder(nn.Module, ABC):
+    """What all models are: an encoder, a quantiser that makes tokens of its latents, and a decoder."""
+
+    encoder: nn.Module
+    decoder: nn.Module
+
+    @abstractmethod
+    def quantise(self, z_BL: Tensor) -> Tensor:
+        """What the encoder gives -> tokens, int64."""
+
+    @abstractmethod
+    def dequantise(self, idx: Tensor) -> tuple[Tensor, ...]:
+        """Tokens -> what the decoder takes."""
+
+    @torch.inference_mode()
+    def encode(self, pixels_BCHW: Tensor) -> Tensor:
+        """uint8 portraits of ``size`` pixels -> all their tokens, int64."""
+        return self.quantise(self.encoder(to_signal(pixels_BCHW)))
+
+    @torch.inference_mode()
+    def decode(self, idx: Tensor) -> Tensor:
+        """Tokens, of a progressive code any number of first ones -> uint8 portraits pixels_BCHW."""
+        return to_pixels(self.decoder(*self.dequantise(idx)))
 
 
 class MixerBlock(nn.Module):

@@ -6,11 +6,10 @@ The baseline that :mod:`app.nn.vqvae` is measured against.
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from app.nn.blocks import ConvBlock, to_pixels, to_signal
+from app.nn.blocks import ConvBlock
 from app.nn.quantise import VectorQuantiser
 from app.nn.vqvae import Quantised
 
@@ -63,16 +62,13 @@ class GridVQVAE(Quantised):
         """The alphabet size of every token, in the shape of one portrait's tokens: H, W."""
         return np.full((self.grid, self.grid), self.config.codes, np.int64)
 
-    @torch.inference_mode()
-    def encode(self, pixels_BCHW: Tensor) -> Tensor:
-        """uint8 portraits of ``size`` pixels -> tokens idx_BHW, int64."""
-        idx_BT: Tensor = self.quantiser.tokens(self.encoder(to_signal(pixels_BCHW)))
-        return idx_BT.view(-1, self.grid, self.grid)
+    def quantise(self, z_BL: Tensor) -> Tensor:
+        """What the encoder gives -> tokens idx_BHW, int64."""
+        return self.quantiser.tokens(z_BL).view(-1, self.grid, self.grid)
 
-    @torch.inference_mode()
-    def decode(self, idx_BHW: Tensor) -> Tensor:
-        """Tokens -> uint8 portraits pixels_BCHW."""
-        return to_pixels(self.decoder(self.quantiser.values(idx_BHW.flatten(1))))
+    def dequantise(self, idx_BHW: Tensor) -> tuple[Tensor]:
+        """Tokens -> what the decoder takes."""
+        return (self.quantiser.values(idx_BHW.flatten(1)),)
 
 
 class ToLatents(nn.Module):

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from app.nn.blocks import Encoder, Mixer, Refiner, check_patches, frozen, to_pixels, to_signal
+from app.nn.blocks import Autoencoder, Encoder, Mixer, Refiner, check_patches, frozen
 
 CODES = 3
 RATE_WAVES = 8  # cosines that tell the decoder how many tokens there are
@@ -135,9 +135,11 @@ class BitPlanes(nn.Module):
         return torch.where(magnitude_BL > 0, value_BL, 0.0)
 
 
-class Progressive(nn.Module):
+class Progressive(Autoencoder):
     """Portraits to tokens idx_BT, and any prefix idx_BK of them back to portraits."""
 
+    encoder: Encoder
+    decoder: "ProgressiveDecoder"
     embed_T3H: Tensor
     output_T3H: Tensor
     bias_T3: Tensor
@@ -178,16 +180,14 @@ class Progressive(nn.Module):
         step_BL = torch.where(last_BL < 0, 0.0, 2.0 ** (self.config.planes - 1 - last_BL))
         return ProgressiveOutput(self.decoder(through_BL, count_B), z_BL, step_BL)
 
-    @torch.inference_mode()
-    def encode(self, pixels_BCHW: Tensor) -> Tensor:
-        """uint8 portraits of ``size`` pixels -> all tokens idx_BT, int64."""
-        return self.planes.tokens(self.encoder(to_signal(pixels_BCHW)))
+    def quantise(self, z_BL: Tensor) -> Tensor:
+        """What the encoder gives -> all tokens idx_BT, int64."""
+        return self.planes.tokens(z_BL)
 
-    @torch.inference_mode()
-    def decode(self, idx_BK: Tensor) -> Tensor:
-        """The first K tokens, 0 to T of them -> uint8 portraits pixels_BCHW."""
+    def dequantise(self, idx_BK: Tensor) -> tuple[Tensor, Tensor]:
+        """The first K tokens, 0 to T of them -> what the decoder takes."""
         count_B = torch.full((len(idx_BK),), idx_BK.shape[1], device=idx_BK.device)
-        return to_pixels(self.decoder(self.planes.values(idx_BK), count_B))
+        return self.planes.values(idx_BK), count_B
 
 
 class ProgressiveDecoder(nn.Module):

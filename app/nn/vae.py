@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from app.nn.blocks import Decoder, Encoder, check_patches, to_pixels, to_signal
+from app.nn.blocks import Autoencoder, Decoder, Encoder, check_patches
 from app.nn.quantise import ScalarQuantiser
 
 
@@ -40,12 +40,15 @@ class VAEOutput(NamedTuple):
         return 0.5 * (self.mean_BL.square() + self.logvar_L.exp() - 1 - self.logvar_L).sum(1).mean()
 
 
-class VAE(nn.Module):
+class VAE(Autoencoder):
     """Portraits to tokens idx_BL and back.
 
     The posterior's variances are parameters of the model, the same for all portraits: they say how finely
     each latent is worth coding, and the coder has to know that before it has seen the portrait.
     """
+
+    encoder: Encoder
+    decoder: Decoder
 
     def __init__(self, config: VAEConfig) -> None:
         super().__init__()
@@ -70,12 +73,10 @@ class VAE(nn.Module):
         z_BL = mean_BL + (0.5 * self.logvar_L).exp() * noise_BL
         return VAEOutput(self.decoder(z_BL), mean_BL, self.logvar_L)
 
-    @torch.inference_mode()
-    def encode(self, pixels_BCHW: Tensor) -> Tensor:
-        """uint8 portraits of ``size`` pixels -> tokens idx_BL, int64."""
-        return self.quantiser.tokens(self.encoder(to_signal(pixels_BCHW)))
+    def quantise(self, z_BL: Tensor) -> Tensor:
+        """What the encoder gives -> tokens idx_BL, int64."""
+        return self.quantiser.tokens(z_BL)
 
-    @torch.inference_mode()
-    def decode(self, idx_BL: Tensor) -> Tensor:
-        """Tokens -> uint8 portraits pixels_BCHW."""
-        return to_pixels(self.decoder(self.quantiser.values(idx_BL)))
+    def dequantise(self, idx_BL: Tensor) -> tuple[Tensor]:
+        """Tokens -> what the decoder takes."""
+        return (self.quantiser.values(idx_BL),)

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from app.nn.blocks import Decoder, Encoder, check_patches, to_pixels, to_signal
+from app.nn.blocks import Autoencoder, Decoder, Encoder, check_patches
 from app.nn.quantise import VectorQuantiser
 
 
@@ -49,12 +48,10 @@ class VQVAEOutput(NamedTuple):
     idx_BT: Tensor
 
 
-class Quantised(nn.Module):
+class Quantised(Autoencoder):
     """An encoder, a vector quantiser of its latents, a decoder."""
 
-    encoder: nn.Module
     quantiser: VectorQuantiser
-    decoder: nn.Module
 
     def forward(self, x_BCHW: Tensor) -> VQVAEOutput:
         """For training: pictures in [-1, 1] through the whole model, with straight-through gradients."""
@@ -81,12 +78,10 @@ class VQVAE(Quantised):
         """The alphabet size of every token, in the shape of one portrait's tokens: T."""
         return np.full(self.config.tokens, self.config.codes, np.int64)
 
-    @torch.inference_mode()
-    def encode(self, pixels_BCHW: Tensor) -> Tensor:
-        """uint8 portraits of ``size`` pixels -> tokens idx_BT, int64."""
-        return self.quantiser.tokens(self.encoder(to_signal(pixels_BCHW)))
+    def quantise(self, z_BL: Tensor) -> Tensor:
+        """What the encoder gives -> tokens idx_BT, int64."""
+        return self.quantiser.tokens(z_BL)
 
-    @torch.inference_mode()
-    def decode(self, idx_BT: Tensor) -> Tensor:
-        """Tokens -> uint8 portraits pixels_BCHW."""
-        return to_pixels(self.decoder(self.quantiser.values(idx_BT)))
+    def dequantise(self, idx_BT: Tensor) -> tuple[Tensor]:
+        """Tokens -> what the decoder takes."""
+        return (self.quantiser.values(idx_BT),)

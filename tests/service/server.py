@@ -91,7 +91,7 @@ def serve(
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    process = start(log, port=port, **{"device": "cpu"} | settings)
+    process = start(log, port=port, **{"device": "cpu", "drain_seconds": 0} | settings)
     try:
         with closing(Server(process, port, log)) as server:
             server.wait(settled)

@@ -1,0 +1,123 @@
+"""What runs a network: torch as it is, or ONNX Runtime, which on CPUs is faster and does not mind batches.
+
+A portrait's payload must not depend on what it was computed together with. Torch's matrix products on CPUs choose
+their order of summation by the size of the batch, so there every portrait runs alone; ONNX Runtime's give the same
+bits for a row alone and in any batch. GPUs get batches of torch's, whose tokens may differ where two codes tie.
+"""
+
+import io
+import logging
+import warnings
+from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from app.nn import Model
+from app.nn.blocks import to_pixels, to_signal
+
+log = logging.getLogger("cameo.runtime")
+
+MOST = 16  # items of a batch; beyond it no network here gains anything, and answers wait for each other
+OPSET = 18
+
+Arrays = tuple[NDArray[Any], ...]
+
+
+class Network(NamedTuple):
+    """A function of stacked arrays, and the most rows that it should be given at once."""
+
+    run: Callable[..., NDArray[Any]]
+    most: int
+
+
+class Runtime(NamedTuple):
+    """Both halves of a model: portraits BCHW, uint8, to latents z_BL, and what its decoder takes to portraits."""
+
+    encoder: Network
+    decoder: Network
+    name: str
+
+
+def runtime(model: Model, device: torch.device, backend: str) -> Runtime:
+    """``backend``: torch, onnx, or auto, which is onnx on CPUs where the extra ``fast`` is installed."""
+    encoder, decoder = _Encoder(model).eval(), _Decoder(model).eval()
+    if backend == "onnx" and not onnx_installed():
+        raise ValueError("CAMEO_BACKEND=onnx needs the extra fast: pip install 'cameo[fast]'")
+    if backend == "torch" or (backend == "auto" and (device.type != "cpu" or not onnx_installed())):
+        most = 1 if device.type == "cpu" else MOST
+        return Runtime(Network(_eager(encoder, device), most), Network(_eager(decoder, device), most), "torch")
+    pixels_BCHW = torch.zeros(2, 3, model.config.size, model.config.size, dtype=torch.uint8)
+    with torch.inference_mode():
+        inputs = model.dequantise(model.encode(pixels_BCHW))
+    return Runtime(Network(_onnx(encoder, (pixels_BCHW,)), MOST), Network(_onnx(decoder, inputs), MOST), "onnx")
+
+
+def onnx_installed() -> bool:
+    return all(find_spec(name) for name in ("onnx", "onnxruntime"))
+
+
+class _Encoder(nn.Module):
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        self.encoder = model.encoder
+
+    def forward(self, pixels_BCHW: Tensor) -> Tensor:
+        z_BL: Tensor = self.encoder(to_signal(pixels_BCHW))
+        return z_BL
+
+
+class _Decoder(nn.Module):
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        self.decoder = model.decoder
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        return to_pixels(self.decoder(*inputs))
+
+
+def _eager(module: nn.Module, device: torch.device) -> Callable[..., NDArray[Any]]:
+    @torch.inference_mode()
+    def run(*arrays: NDArray[Any]) -> NDArray[Any]:
+        tensors = [torch.from_numpy(array) for array in arrays]
+        if device.type == "cuda":
+            tensors = [tensor.pin_memory().to(device, non_blocking=True) for tensor in tensors]
+        out: NDArray[Any] = module(*tensors).numpy(force=True)
+        return out
+
+    return run
+
+
+def _onnx(module: nn.Module, inputs: tuple[Tensor, ...]) -> Callable[..., NDArray[Any]]:
+    onnxruntime = import_module("onnxruntime")  # an extra
+    names = [f"x{i}" for i in range(len(inputs))]
+    graph = io.BytesIO()
+    with warnings.catch_warnings():
+        # The exporter by tracing, deprecated in favour of one that takes minutes and three more packages.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            module, inputs, graph,  # type: ignore[arg-type]  # a file it takes, too
+            input_names=names, output_names=["y"], opset_version=OPSET, dynamo=False,
+            dynamic_axes={name: {0: "batch"} for name in (*names, "y")},
+        )  # fmt: skip
+    options = onnxruntime.SessionOptions()
+    # One thread a call: the engine's workers are the threads.
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(graph.getvalue(), options, providers=["CPUExecutionProvider"])
+
+    def run(*arrays: NDArray[Any]) -> NDArray[Any]:
+        out: NDArray[Any] = session.run(None, dict(zip(names, arrays, strict=True)))[0]
+        return out
+
+    return run
+
+
+def stack(rows: list[Arrays]) -> Arrays:
+    """Arrays of one row each, as the batch of them."""
+    return rows[0] if len(rows) == 1 else tuple(np.concatenate(column) for column in zip(*rows, strict=True))

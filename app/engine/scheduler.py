@@ -1,0 +1,281 @@
+"""Admission, batching and the workers: what is accepted, and which piece of it is done next.
+
+Each worker is a thread. It prefers jobs that a network has just served, then a batch, then the oldest new job. A batch
+goes as soon as it is as large as pays, or nobody else is on the way to it, or a worker has nothing else to do, or its
+first item has waited for as long as a further one would save. So nothing waits while the engine is idle, and under
+load nothing waits for a batch longer than that.
+"""
+
+import asyncio
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import Any, NamedTuple, TypeVar
+
+from app.engine.fit import Fit
+from app.engine.jobs import Job, Lane, Task, Timings
+from app.errors import ClientLeft, DeadlineExceeded, Overloaded
+from app.metrics import Metrics
+
+T = TypeVar("T")
+
+LEAST_RETRY, MOST_RETRY = 1, 30  # seconds of Retry-After
+
+
+class Kind(NamedTuple):
+    """Jobs that take alike: as ``name`` says, and so many megapixels each."""
+
+    name: str
+    megapixels: float = 0.0
+
+
+class Batch(NamedTuple):
+    lane: Lane
+    tasks: list[Task]
+
+
+class Scheduler:
+    """Runs jobs in ``workers`` threads; ``queue_seconds`` of work may wait, judged by what such work took lately."""
+
+    def __init__(self, workers: int, queue_seconds: float, metrics: Metrics) -> None:
+        self.workers, self._queue_seconds, self._metrics = workers, queue_seconds, metrics
+        self._condition = threading.Condition()  # all that follows is changed with it held
+        self._new: deque[Task] = deque()
+        self._served: deque[Task] = deque()  # by their networks
+        self._lanes: list[Lane] = []  # in which somebody waits
+        self._costs: dict[str, Fit] = {}
+        self._backlog = 0.0  # seconds of accepted work that has not ended
+        self._unfinished = 0
+        self._closing = False
+        self._threads = [threading.Thread(target=self._work, name=f"cameo-{i}", daemon=True) for i in range(workers)]
+        metrics.waiting.set_function(lambda: len(self._new) + sum(len(lane.waiting) for lane in tuple(self._lanes)))
+        metrics.backlog.set_function(lambda: self._backlog)
+        for thread in self._threads:
+            thread.start()
+
+    def require_room(self) -> None:
+        """Overloaded where nothing more is accepted; worth asking before a body is read."""
+        wait = self._backlog / self.workers
+        if wait <= self._queue_seconds:
+            return
+        # Until half of the queue has drained, and not the same for all who ask.
+        until = (wait - self._queue_seconds / 2) * random.uniform(0.8, 1.4)  # noqa: S311 - no secret
+        retry = round(min(MOST_RETRY, max(LEAST_RETRY, until)))
+        self._metrics.refused.labels("queue").inc()
+        raise Overloaded(
+            f"{wait:.1f} s of work are waiting already; try again in {retry} s",
+            waiting_seconds=round(wait, 3), limit_seconds=self._queue_seconds, retry_after=retry,
+        )  # fmt: skip
+
+    async def run(
+        self,
+        job: Job[T],
+        kind: Kind,
+        lane: Lane | None,
+        deadline: float,
+        timings: Timings,
+        left: Coroutine[Any, Any, None],
+    ) -> T:
+        """The job's result, or what it raises. ``lane`` is the first that it goes to, if any.
+
+        ``deadline`` in seconds from the start of ``timings``; ``left`` ends when the client has gone. Raises
+        Overloaded, DeadlineExceeded where the job cannot be, or was not, done in time, and ClientLeft.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+
+        def settle(value: Any, error: BaseException | None) -> None:
+            if future.done():
+                return
+            if error is None:
+                future.set_result(value)
+            else:
+                future.set_exception(error)
+
+        def done(value: Any, error: BaseException | None) -> None:
+            with suppress(RuntimeError):  # the loop has ended: nobody waits
+                loop.call_soon_threadsafe(settle, value, error)
+
+        watch, task = loop.create_task(left), None
+        try:
+            task = self._accept(Task(job, kind.name, kind.megapixels, lane, timings.began + deadline, timings, done))
+            await asyncio.wait((future, watch), return_when=asyncio.FIRST_COMPLETED)
+            if future.done():
+                return future.result()
+            raise ClientLeft
+        finally:
+            watch.cancel()
+            if task and not future.done():  # also where the request was cancelled
+                future.cancel()
+                task.left = True
+
+    def close(self) -> None:
+        """Finish what was accepted."""
+        with self._condition:
+            self._closing = True
+            self._condition.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    def _accept(self, task: Task) -> Task:
+        self.require_room()
+        with self._condition:
+            task.cost = self._costs.setdefault(task.kind, Fit(0.01, 0.03))(task.megapixels)
+            expected = self._backlog / self.workers + task.cost
+            if task.since + expected > task.deadline:
+                raise self._late(task, f"it would take {expected * 1e3:.0f} ms from now")
+            self._backlog += task.cost
+            self._unfinished += 1
+            if task.lane:
+                task.lane.coming += 1
+            self._new.append(task)
+            self._condition.notify()
+        return task
+
+    def _work(self) -> None:
+        while True:
+            with self._condition:
+                while (todo := self._next()) is None:
+                    if self._closing and not self._unfinished:
+                        return
+                    self._condition.wait()
+            if isinstance(todo, Batch):
+                self._run_batch(todo)
+            else:
+                self._step(todo)
+
+    def _next(self) -> Task | Batch | None:
+        """What is best done now; None while there is nothing."""
+        now = time.perf_counter()
+        while self._served:
+            if self._wanted(task := self._served.popleft(), now, 0.0):
+                return task
+        for lane in sorted(self._lanes, key=lambda lane: lane.waiting[0].since):
+            if (reason := self._reason(lane, now)) and (batch := self._take(lane, reason, now)):
+                return batch
+        while self._new:
+            if self._wanted(task := self._new.popleft(), now, task.cost):
+                return task
+        while self._lanes:
+            if batch := self._take(self._lanes[0], "idle", now):
+                return batch
+        return None
+
+    @staticmethod
+    def _reason(lane: Lane, now: float) -> str | None:
+        """Why a lane's batch should go, if it should go before new work."""
+        if len(lane.waiting) >= lane.most:
+            return "full"
+        if not lane.coming:
+            return "alone"
+        return "waited" if now - lane.waiting[0].since >= lane.fit.b else None
+
+    def _take(self, lane: Lane, reason: str, now: float) -> Batch | None:
+        tasks: list[Task] = []
+        while lane.waiting and len(tasks) < lane.most:
+            if self._wanted(task := lane.waiting.popleft(), now, lane.fit(1)):
+                tasks.append(task)
+        if not lane.waiting:
+            self._lanes.remove(lane)
+        if not tasks:
+            return None
+        self._metrics.batches.labels(*lane.labels, reason).inc()
+        self._metrics.batch_size.labels(*lane.labels).observe(len(tasks))
+        return Batch(lane, tasks)
+
+    def _wanted(self, task: Task, now: float, needs: float) -> bool:
+        """False for a task, ended by this, whose client has left or which cannot be done in time any more."""
+        if task.left:
+            self._metrics.cancelled.labels("running" if task.busy else "waiting").inc()
+            self._end(task, None, ClientLeft())
+            return False
+        if now + needs > task.deadline:
+            self._end(task, None, self._late(task, f"it would take {needs * 1e3:.0f} ms more"))
+            return False
+        return True
+
+    def _late(self, task: Task, why: str) -> DeadlineExceeded:
+        self._metrics.refused.labels("deadline").inc()
+        now = time.perf_counter()
+        limit = 1e3 * (task.deadline - task.timings.began)
+        spent = {name: round(1e3 * seconds, 1) for name, seconds in task.timings.seconds.items()}
+        spent["queue"] = round(spent.get("queue", 0.0) + 1e3 * (now - task.since), 1)
+        elapsed = 1e3 * (now - task.timings.began)
+        return DeadlineExceeded(
+            f"the answer was wanted within {limit:.0f} ms; after {elapsed:.0f} ms {why}",
+            deadline_ms=round(limit), elapsed_ms=round(elapsed, 1), spent_ms=spent, retry_after=LEAST_RETRY,
+        )  # fmt: skip
+
+    def _step(self, task: Task) -> None:
+        """Run a job up to its next network, or its end."""
+        began = time.perf_counter()
+        task.timings.add("queue", began - task.since)
+        call, value, failure = None, None, None
+        try:
+            call = task.job.send(task.value)
+        except StopIteration as stop:
+            value = stop.value
+        except BaseException as error:
+            failure = error
+        with self._condition:
+            task.since = time.perf_counter()
+            task.busy += task.since - began
+            task.value = None
+            if call is None:
+                self._end(task, value, failure)
+                return
+            if task.lane:  # it was announced
+                task.lane.coming -= 1
+                task.lane = None
+            task.item = call.item
+            call.lane.waiting.append(task)
+            if call.lane not in self._lanes:
+                self._lanes.append(call.lane)
+            self._condition.notify()
+
+    def _run_batch(self, batch: Batch) -> None:
+        began = time.perf_counter()
+        lane, tasks = batch
+        results: list[Any] = []
+        failures: dict[int, Exception] = {}
+        try:
+            results = lane([task.item for task in tasks])
+        except Exception as error:
+            # One that fails must not take others with it.
+            for i, task in enumerate(tasks):
+                try:
+                    results += lane([task.item]) if len(tasks) > 1 else [None]
+                except Exception as its_own:
+                    results.append(None)
+                    failures[i] = its_own
+            if len(tasks) == 1:
+                failures[0] = error
+        now = time.perf_counter()
+        with self._condition:
+            if not failures:
+                lane.fit.add(len(tasks), now - began)
+            for i, (task, result) in enumerate(zip(tasks, results, strict=True)):
+                task.timings.add("queue", began - task.since)
+                task.timings.add("infer", now - began)
+                task.busy += (now - began) / len(tasks)
+                task.since, task.item, task.value = now, None, result
+                if i in failures:
+                    self._end(task, None, failures[i])
+                else:
+                    self._served.append(task)
+            self._condition.notify(len(tasks))
+
+    def _end(self, task: Task, value: Any, error: BaseException | None) -> None:
+        task.job.close()
+        self._unfinished -= 1
+        self._backlog = self._backlog - task.cost if self._unfinished else 0.0  # no rounding piles up
+        if task.lane:
+            task.lane.coming -= 1
+        if error is None:
+            self._costs[task.kind].add(task.megapixels, task.busy)
+        if self._closing:
+            self._condition.notify_all()
+        task.done(value, error)
