@@ -83,7 +83,10 @@ class Criterion(nn.Module):
         due, none = step >= w.late, picture_BCHW.new_zeros(())
         if self.sface is not None:
             likeness, features = self._likeness(picture_BCHW, x_BCHW, step) if due else (none, none)
-            named |= {"likeness": w.likeness * likeness, "face_features": w.face_features * features}
+            if w.likeness:
+                named["likeness"] = w.likeness * likeness
+            if w.face_features:
+                named["face_features"] = w.face_features * features
         if self.perceptual is not None:
             seen = slice(w.perceptual_faces)
             named["perceptual"] = w.perceptual * self.perceptual(picture_BCHW[seen], x_BCHW[seen]) if due else none

@@ -9,6 +9,9 @@ from typing import Any
 import pytest
 import torch
 
+from app.nn import build
+from app.nn.progressive import Progressive
+from tests.tiny import tiny_model
 from training import loop
 from training.data.portraits import Portraits
 from training.evaluation.evaluate import Setting
@@ -223,4 +226,39 @@ def test_the_average_of_a_constant_is_that_constant(recipe: Recipe, data: Portra
     saved = checkpoint(tmp_path / "run")
     for name, weights in saved["model"].items():
         if name.startswith(("encoder", "decoder")):
-            torch.testing.assert_close(saved["average"][name], weights)
+            # At the end the latents of a progressive code get the unit that suits its budgets.
+            unit = "_latents" in name and isinstance(build(recipe.model), Progressive)
+            scales = [float(t.norm()) if unit else 1.0 for t in (saved["average"][name], weights)]
+            torch.testing.assert_close(saved["average"][name] / scales[0], weights / scales[1])
+
+
+def test_a_transform_that_learns_and_an_order_that_follows_resume_too(
+    recipe: Recipe, data: Portraits, tmp_path: Path
+) -> None:
+    changes: dict[str, Any] = {"optimise": {"transform": 0.1}, "quantiser": {"reorders": 2}}
+    moving, whole, parted = changed(recipe, **changes), tmp_path / "whole", tmp_path / "parted"
+    assert run(moving, whole, data)
+
+    class Interrupting(Record):
+        def add(self, step: int, values: dict[str, float]) -> dict[str, float] | None:
+            if step == 4:  # the first new order is at step 4, the second at 8
+                os.kill(os.getpid(), signal.SIGTERM)
+            return super().add(step, values)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "Record", Interrupting)
+        assert not run(moving, parted, data)
+    assert run(moving, parted, data)
+    assert curve(whole) == curve(parted)
+    assert same_weights(whole, parted)
+
+
+def test_the_scale_of_latents_can_change_without_changing_a_picture() -> None:
+    model = tiny_model("tiny-progressive")
+    assert isinstance(model, Progressive)
+    x, count = torch.rand(2, 3, 64, 64) * 2 - 1, torch.tensor([500, 500])
+    z = model.encoder(x)
+    before = model.decoder(z, count)
+    loop.rescale(model, 3.0)
+    assert torch.allclose(model.encoder(x), z / 3, atol=1e-4)
+    assert torch.allclose(model.decoder(z / 3, count), before, atol=1e-4)

@@ -8,7 +8,7 @@ from app.nn.progressive import ProgressiveOutput
 from app.nn.vae import VAEOutput
 from app.nn.vqvae import VQVAEOutput
 from app.quality import installed_judge
-from training.losses import Criterion, Networks, rate
+from training.losses import RIVALS, Criterion, Networks, contrast, rate
 from training.recipe import Losses, Quantiser, Recipe
 
 X = torch.linspace(-1, 1, 2 * 3 * 64 * 64).view(2, 3, 64, 64)
@@ -119,3 +119,37 @@ def test_a_picture_term_is_needed() -> None:
     with pytest.raises(ValueError, match="one of them must hold the picture in place"):
         Losses(mse=0, l1=0)
     assert Quantiser().anneal == 0
+
+
+def test_face_features_and_straying_crops_see_what_changed() -> None:
+    own = criterion(likeness=1.0, face_features=1.0, likeness_jitter=0.05)
+    faces = torch.rand(2, 3, 64, 64) * 2 - 1
+    same = own(vq(faces), faces, 0.25, 0)
+    assert same["likeness"].item() == pytest.approx(0, abs=1e-5)
+    assert same["face_features"].item() == pytest.approx(0, abs=1e-5)
+    other = own(vq(faces.roll(1, 0)), faces, 0.25, 0)
+    assert other["likeness"] > 0.05
+    assert other["face_features"] > 0.05
+    assert torch.equal(other["likeness"], own(vq(faces.roll(1, 0)), faces, 0.25, 0)["likeness"]), "a step's crops"
+    assert "likeness" not in criterion(face_features=1.0)(vq(faces), faces, 0.25, 0)
+
+
+def test_contrast_wants_a_face_told_from_others() -> None:
+    own, near, far = torch.eye(8)[0], torch.eye(8)[1], torch.eye(8)[2]
+    rivals = torch.stack([near, far])
+    told = contrast(own[None], own[None], rivals)
+    confused = contrast(torch.nn.functional.normalize(own + near, dim=0)[None], own[None], rivals)
+    assert told < 0.001 < confused
+    # Whoever may be the same person is no rival.
+    assert contrast(near[None], near[None], rivals) == pytest.approx(contrast(near[None], near[None], far[None]))
+
+
+def test_rivals_are_met_before_the_first_step() -> None:
+    told = criterion(likeness=1.0, contrast=0.5)
+    faces = torch.rand(2, 3, 64, 64) * 2 - 1
+    before = told(vq(faces), faces, 0.25, 0)["likeness"]
+    told.meet(torch.rand(5, 3, 64, 64) * 2 - 1)
+    assert told.rivals_NE is not None
+    assert told.rivals_NE.shape == (5, 128)
+    assert told(vq(faces), faces, 0.25, 0)["likeness"] >= before
+    assert RIVALS > 100
