@@ -11,7 +11,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.middleware.cors import CORSMiddleware
 
 from app import tracing
-from app.api import access, compare, compress, health, models, pages, problems, reconstruct
+from app.api import access, batch, compare, compress, health, models, pages, problems, reconstruct
 from app.api.middleware import LimitBody, Observe
 from app.api.schemas import Problem
 from app.config import Settings
@@ -56,7 +56,7 @@ def create_app(settings: Settings) -> FastAPI:
         telemetry=tracing.telemetry(traces),
     )  # fmt: skip
     app.state.service = service
-    for resource in (compress, reconstruct, compare, models, health, pages):
+    for resource in (compress, reconstruct, batch, compare, models, health, pages):
         app.include_router(resource.router)
     problems.install(app)
     app.add_middleware(LimitBody, limit=settings.max_body_bytes)

@@ -20,19 +20,21 @@ TYPE_PREFIX = "urn:cameo:problem:"
 
 
 def problem(request: Request, error: CameoError) -> Response:
-    """The answer for an error: its type, title, status and detail, the request's id, and the error's facts."""
-    facts = dict(error.facts)
-    headers = {}
-    if retry_after := facts.pop("retry_after", None):
-        headers["Retry-After"] = str(retry_after)
-    body = facts | {
+    """The answer for an error, see :func:`document`."""
+    retry_after = error.facts.get("retry_after")
+    headers = {"Retry-After": str(retry_after)} if retry_after else {}
+    return JSONResponse(document(request, error), error.status, headers, media_type=MEDIA_TYPE)
+
+
+def document(request: Request, error: CameoError) -> dict[str, Any]:
+    """An error's type, title, status and detail, the request's id, and the error's facts."""
+    return {name: value for name, value in error.facts.items() if name != "retry_after"} | {
         "type": TYPE_PREFIX + error.type,
         "title": error.title,
         "status": error.status,
         "detail": error.detail,
         "request_id": request.scope.get("state", {}).get("request_id"),
     }
-    return JSONResponse(body, error.status, headers, media_type=MEDIA_TYPE)
 
 
 def install(app: FastAPI) -> None:

@@ -16,6 +16,8 @@ OPERATIONS = {
     "compress": ("post", "/compress"),
     "reconstruct": ("post", "/reconstruct"),
     "shorten": ("post", "/shorten"),
+    "compress_batch": ("post", "/compress/batch"),
+    "reconstruct_batch": ("post", "/reconstruct/batch"),
     "compare": ("post", "/compare"),
     "list_models": ("get", "/models"),
     "get_model": ("get", "/models/{name}"),

@@ -1,0 +1,185 @@
+"""``POST /compress/batch`` and ``POST /reconstruct/batch``: many items in one request."""
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import Response, StreamingResponse
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+
+from app import archives, errors
+from app.api import problems
+from app.api.compress import PICTURE_ERRORS, FrameMethod, MaxBytes, ModelName, ModelVersion
+from app.api.facts import model_header
+from app.api.negotiate import PAYLOAD, content_type, negotiate
+from app.api.reconstruct import PAYLOAD_ERRORS
+from app.api.run import DEADLINE_PARAMETER, require_room
+from app.api.stream import NDJSON, TAR, Answer, Batch, stream
+from app.api.uploads import FORM
+from app.archives import Item, Limits
+from app.engine.jobs import Timings
+from app.engine.service import Service
+
+router = APIRouter(tags=["batches"])
+
+ZIP = "application/zip"
+
+BATCH_ERRORS = (errors.BrokenArchive, errors.TooManyItems)
+BINARY = {"schema": {"type": "string", "format": "binary"}}
+
+
+def _open_body(kinds: dict[str, str], items: str, **properties: Any) -> dict[str, Any]:
+    content: dict[str, Any] = {
+        kind: BINARY | {"schema": BINARY["schema"] | {"description": d}} for kind, d in kinds.items()
+    }
+    if properties:
+        content = {
+            FORM: {"schema": {"type": "object", "required": list(properties), "properties": properties}}
+        } | content
+    return {
+        "parameters": [DEADLINE_PARAMETER],
+        "requestBody": {"required": True, "description": items, "content": content},
+    }
+
+
+def _streamed(what: str) -> dict[str, Any]:
+    example = (
+        '{"index":0,"name":"a.jpg",…}\n{"index":1,"name":"b.jpg","problem":{"type":"urn:cameo:problem:no-face",…}}\n'
+    )
+    return {
+        "description": f"Answers in the order of the items, sent as they are ready. {what} The last line has the "
+        "numbers of `items` and `failed` ones. In a tar, an item that failed is NAME.problem.json.",
+        "content": {
+            NDJSON: {"schema": {"type": "string"}, "example": example + '{"items":2,"failed":1}\n'},
+            TAR: BINARY,
+        },
+    }
+
+
+@router.post(
+    "/compress/batch",
+    operation_id="compress_batch",
+    summary="Many pictures to payloads",
+    response_class=StreamingResponse,
+    responses={
+        200: _streamed("A line has `index`, `name`, and either `payload` in base64, `bytes`, `model` and `version`, "
+                       "or `problem`."),
+        **problems.responses(*PICTURE_ERRORS, errors.BudgetTooSmall, *BATCH_ERRORS),
+    },
+    openapi_extra=_open_body(
+        {ZIP: "the pictures in it", TAR: "the pictures in it; not compressed"},
+        "Pictures: fields `image` of a form, or the files of a zip or tar.",
+        image={"type": "array", "items": {"type": "string", "format": "binary"}},
+    ),
+)  # fmt: skip
+async def compress_batch(
+    request: Request,
+    model: ModelName = None,
+    version: ModelVersion = None,
+    max_bytes: MaxBytes = None,
+    frame: FrameMethod = "auto",
+) -> Response:
+    """Each picture gives what `/compress` gives for it alone, and fails alone.
+
+    The deadline is for all of them: what is not done by then fails with `deadline-exceeded`. While the service is
+    busy, a batch waits where a single picture would be refused.
+    """
+    service: Service = request.app.state.service
+    media_type = negotiate(request, NDJSON, TAR)
+    require_room(request)
+    coder = await service.coder(model, version)
+    coder.budget(max_bytes)
+    items = await _pictures(request)
+    name, number = coder.manifest.name, str(coder.manifest.version)
+
+    async def compute(batch: Batch, data: bytes, timings: Timings) -> Answer:
+        done = await batch.run(service.compress(data, frame, coder, max_bytes, timings), timings)
+        service.metrics.payload_bytes.labels(name, number).observe(len(done.payload))
+        service.metrics.ratio.labels(name, number).observe(3 * coder.size**2 / len(done.payload))
+        return Answer(coder, done.payload, PAYLOAD)
+
+    return stream(request, items, compute, media_type, {"Cameo-Model": model_header(coder)})
+
+
+@router.post(
+    "/reconstruct/batch",
+    operation_id="reconstruct_batch",
+    summary="Many payloads to pictures",
+    response_class=StreamingResponse,
+    responses={
+        200: _streamed("A line has `index`, `name`, and either `picture` in base64, `media_type`, `bytes`, `model` and "
+                       "`version`, or `problem`."),
+        **problems.responses(*PAYLOAD_ERRORS, *BATCH_ERRORS),
+    },
+    openapi_extra=_open_body(
+        {
+            NDJSON: 'a line a payload: `{"payload": BASE64, "name": TEXT}`, the name may be left out',
+            ZIP: "the payload files in it",
+            TAR: "the payload files in it; not compressed",
+        },
+        "Payloads, of any models.",
+    ),
+)  # fmt: skip
+async def reconstruct_batch(
+    request: Request,
+    picture_format: Annotated[
+        Literal["png", "webp", "jpeg"], Query(alias="format", description="file format of the pictures")
+    ] = "png",
+) -> Response:
+    """Each payload gives the picture that `/reconstruct` gives for it alone, and fails alone."""
+    service: Service = request.app.state.service
+    media_type = negotiate(request, NDJSON, TAR)
+    require_room(request)
+    items = await _unpack(request, {NDJSON: archives.lines, ZIP: archives.unzip, TAR: archives.untar})
+    picture_type = f"image/{picture_format}"
+
+    async def compute(batch: Batch, data: bytes, timings: Timings) -> Answer:
+        coder, payload = await service.open_payload(data)
+        work = service.reconstruct(coder, partial(coder.unpack, payload), picture_type, timings)
+        return Answer(coder, await batch.run(work, timings), picture_type)
+
+    return stream(request, items, compute, media_type, {})
+
+
+def _limits(request: Request) -> Limits:
+    settings = request.app.state.service.settings
+    return Limits(settings.batch_items, settings.max_body_bytes)
+
+
+async def _pictures(request: Request) -> list[Item]:
+    if content_type(request) != FORM:
+        return await _unpack(request, {ZIP: archives.unzip, TAR: archives.untar}, FORM)
+    limit = _limits(request).items
+    try:
+        form = await request.form(max_files=limit, max_fields=8)
+    except HTTPException as error:
+        if str(error.detail).startswith("Too many files"):
+            raise archives.too_many(limit + 1, limit) from error
+        raise
+    fields = form.getlist("image")
+    files = [field for field in fields if isinstance(field, UploadFile)]
+    if not files or len(files) < len(fields):
+        raise errors.ImageFieldMissing(
+            "send each picture as a file in a field named image (with curl: -F image=@a.jpg)"
+        )
+    return [Item(archives.label(file.filename or "", i), partial(_read, file)) for i, file in enumerate(files)]
+
+
+def _read(file: UploadFile) -> bytes:
+    return file.file.read()
+
+
+async def _unpack(
+    request: Request, openers: dict[str, Callable[[bytes, Limits], list[Item]]], *also: str
+) -> list[Item]:
+    kind = content_type(request)
+    if kind not in openers:
+        allowed = [*also, *openers]
+        raise errors.UnsupportedMediaType(
+            f"the body is {kind or 'of no stated type'}; send {' or '.join(allowed)}",
+            content_type=kind, allowed=allowed,
+        )  # fmt: skip
+    return await asyncio.to_thread(openers[kind], await request.body(), _limits(request))
