@@ -1,6 +1,6 @@
 """Every Prometheus name, label and bucket of the service."""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 PAYLOAD_BYTES = (32, 48, 64, 96, 128, 192, 256, 320, 512, 768, 1024, 2048)
@@ -13,6 +13,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = r = CollectorRegistry()
+        ProcessCollector(registry=r)  # memory, CPU time and open files of the process
         self.requests = Counter("cameo_requests_total", "Requests answered.", ("method", "route", "status"), registry=r)
         self.request_seconds = Histogram(
             "cameo_request_seconds", "From the request's head to the answer's end.", ("route",),

@@ -98,7 +98,7 @@ def test_metrics_say_what_is_served(server: Server) -> None:
     assert server.metric("cameo_refused_version_info") == 0
     assert server.metric("cameo_ready") == 1
     assert server.metric("cameo_device_info", device="cpu", workers="2") == 1
-    assert server.metric("cameo_overload_total") == 0
+    assert server.metric("cameo_refused_total") == 0
 
 
 def test_labels_do_not_grow_with_what_clients_invent(server: Server) -> None:
