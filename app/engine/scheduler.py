@@ -22,6 +22,7 @@ from app.metrics import Metrics
 
 T = TypeVar("T")
 
+HOPE = 0.75  # share of the time left that accepted work may be expected to take: the rest is for what nobody expects
 LEAST_RETRY, MOST_RETRY = 1, 30  # seconds of Retry-After
 
 
@@ -125,7 +126,7 @@ class Scheduler:
         with self._condition:
             task.cost = self._costs.setdefault(task.kind, Fit(0.01, 0.03))(task.megapixels)
             expected = self._backlog / self.workers + task.cost
-            if task.since + expected > task.deadline:
+            if expected > HOPE * (task.deadline - task.since):
                 raise self._late(task, f"it would take {expected * 1e3:.0f} ms from now")
             self._backlog += task.cost
             self._unfinished += 1
