@@ -196,7 +196,8 @@ def parts(
 
 def groups(model: Model, transform: float) -> list[dict[str, Any]]:
     """What the optimiser learns: the networks, and the linear transform at a ``share`` of their rate, or not at all."""
-    frozen = [p for p in model.parameters() if not p.requires_grad]
+    # Of the networks only: codes are frozen, too, and learnt by their averages.
+    frozen = [p for part in (model.encoder, model.decoder) for p in part.parameters() if not p.requires_grad]
     learnt = [{"params": [p for p in model.parameters() if p.requires_grad], "share": 1.0}]
     if not transform:
         return learnt
