@@ -23,8 +23,8 @@ from app.nn.vqvae import VQVAE
 from training.checkpoint import read, write
 from training.codebook import Codebook
 from training.data.portraits import Portraits
-from training.identity import SFace, identity_metric
-from training.losses import needed
+from training.identity import identity_metric
+from training.losses import Networks
 from training.planes import fit_planes, fit_step
 from training.recipe import Recipe
 
@@ -200,18 +200,26 @@ def _advise(recipe: Recipe, spectra: list[Tensor]) -> None:
     log.info("%d bits reach %d latents; kl = %.3g spends them", bits, int((variance > water).sum()), 2 * water)
 
 
-def metric(recipe: Recipe, run: Path, data: Portraits, sface: Path | None) -> Tensor | None:
-    """The identity metric of the recipe, measured once and kept beside the runs, for others on the same data."""
+def metric(recipe: Recipe, run: Path, data: Portraits, networks: Networks) -> Tensor | None:
+    """The identity metric of the recipe: the mean of its recognisers'.
+
+    Each is measured once and kept beside the runs, for others on the same data.
+    """
     losses, size = recipe.losses, recipe.model["size"]
     if not losses.identity:
         return None
-    weights = needed(sface, "identity", "--sface")
     rank, jitter = losses.identity_rank, losses.likeness_jitter
     key = [[d["sha256"] for d in data.sources], size, losses.identity_faces, rank, recipe.seed, jitter]
-    digest = hashlib.sha256(json.dumps(key).encode() + weights.read_bytes()).hexdigest()
-    path = run.parent / f"identity-metric-{digest[:12]}.pt"
-    if not path.exists():
-        x_BCHW = to_signal(data.sample(size, losses.identity_faces, recipe.seed))
-        write(path, {"metric_RP": identity_metric(SFace(weights), x_BCHW, rank, recipe.seed, jitter)})
-    metric_RP: Tensor = read(path, torch.device("cpu"))["metric_RP"]
-    return metric_RP
+    parts: list[Tensor] = []
+    for name in losses.recognisers:
+        recogniser = networks.recogniser(name)
+        digest = hashlib.sha256(json.dumps(key).encode())
+        for weight in recogniser.state_dict().values():
+            digest.update(weight.numpy().tobytes())
+        path = run.parent / f"identity-metric-{name}-{digest.hexdigest()[:12]}.pt"
+        if not path.exists():
+            x_BCHW = to_signal(data.sample(size, losses.identity_faces, recipe.seed))
+            write(path, {"metric_RP": identity_metric(recogniser, x_BCHW, rank, recipe.seed, jitter)})
+        parts.append(read(path, torch.device("cpu"))["metric_RP"])
+    mean_RP: Tensor = torch.cat(parts) * float(len(parts)) ** -0.5
+    return mean_RP

@@ -169,9 +169,9 @@ def parts(
 ) -> tuple[Model, Model, Codebook | None, Criterion]:  # fmt: skip
     """The model, its average, its codes and the loss, on the device; at their beginning if it is one."""
     if ranks.writer:
-        metric_RP = metric(recipe, run, data, networks.sface)
+        metric_RP = metric(recipe, run, data, networks)
     ranks.wait()
-    metric_RP = metric(recipe, run, data, networks.sface)
+    metric_RP = metric(recipe, run, data, networks)
     model = build(recipe.model)
     codebook = Codebook(model.quantiser, recipe.quantiser) if isinstance(model, VQVAE | GridVQVAE) else None
     if begin and start:
@@ -187,7 +187,7 @@ def parts(
         codebook.begin(recipe.optimise.batch)
     average = deepcopy(model).eval().requires_grad_(False)
     criterion = Criterion(recipe, metric_RP, networks).to(device)
-    if recipe.losses.contrast:
+    if criterion.witnesses:
         criterion.meet(to_signal(data.sample(recipe.model["size"], RIVALS, recipe.seed)))
     if recipe.optimise.channels_last:
         criterion.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -245,11 +245,12 @@ def rescale(model: Progressive, step: float) -> None:
 
 
 def load_version(model: Model, recipe: Recipe, folder: Path) -> None:
-    """Weights of a published version into a model of the same architecture; ValueError for another one."""
+    """Weights of a published version into a model that has the same ones; ValueError for another architecture."""
     stored = read_version(folder)
-    if build(stored.manifest.model).config != model.config:
+    weights = load_file(stored.weights)
+    if {k: w.shape for k, w in weights.items()} != {k: w.shape for k, w in model.state_dict().items()}:
         raise ValueError(f"{folder} has another architecture than the recipe {recipe.name}: {stored.manifest.model}")
-    model.load_state_dict(load_file(stored.weights))
+    model.load_state_dict(weights)
 
 
 def drawn(

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from app.nn.progressive import ProgressiveOutput
 from app.nn.vae import VAEOutput
 from app.nn.vqvae import VQVAEOutput
-from training.identity import SFace, strayed
 from training.perceptual import LPIPS, Perceptual, unlike
 from training.recipe import Losses, Recipe
+from training.recognisers import FaceRes, Recogniser, SFace, blurred, strayed
 
 RIVALS = 512  # faces that losses.contrast tells apart
-SAME_PERSON = 0.4  # SFace's cosine from which two pictures may show one person
+SAME_PERSON = 0.4  # cosine from which two pictures may show one person
 TEMPERATURE = 0.1  # of the cosines
 
 Output = VAEOutput | VQVAEOutput | ProgressiveOutput
@@ -26,8 +26,15 @@ class Networks:
     """Weights of the networks that losses need, as paths."""
 
     sface: Path | None = None
+    faceres: Path | None = None
     vgg: Path | None = None
     lpips: Path | None = None
+
+    def recogniser(self, name: str) -> Recogniser:
+        """The one that a recipe calls ``name``; ValueError where its weights are missing."""
+        if name == "sface":
+            return SFace(needed(self.sface, "the recogniser sface", "--sface"))
+        return FaceRes(needed(self.faceres, "the recogniser faceres", "--faceres"))
 
 
 class Criterion(nn.Module):
@@ -37,7 +44,6 @@ class Criterion(nn.Module):
     """
 
     metric_RP: Tensor | None
-    rivals_NE: Tensor | None
 
     def __init__(self, recipe: Recipe, metric_RP: Tensor | None, networks: Networks) -> None:
         super().__init__()
@@ -45,17 +51,16 @@ class Criterion(nn.Module):
         self.learns_codes = recipe.quantiser.update == "gradient"
         self.register_buffer("metric_RP", metric_RP)
         sees_faces = w.likeness or w.face_features
-        self.sface = SFace(needed(networks.sface, "likeness", "--sface")) if sees_faces else None
-        self.register_buffer("rivals_NE", None)
-        self.perceptual = Perceptual(needed(networks.vgg, "perceptual", "--vgg")) if w.perceptual else None
-        self.lpips = LPIPS(needed(networks.lpips, "lpips", "--lpips")) if w.lpips else None
+        names = w.recognisers if sees_faces else ()
+        self.witnesses = nn.ModuleList(Witness(networks.recogniser(name)) for name in names)
+        self.perceptual = Perceptual(needed(networks.vgg, "losses.perceptual", "--vgg")) if w.perceptual else None
+        self.lpips = LPIPS(needed(networks.lpips, "losses.lpips", "--lpips")) if w.lpips else None
 
-    @torch.no_grad()
     def meet(self, x_NCHW: Tensor) -> None:
-        """Other people's faces, in [-1, 1], from which ``losses.contrast`` wants a face told."""
-        assert self.sface is not None
-        device = self.sface.theta.device
-        self.rivals_NE = torch.cat([self.sface(part.to(device)) for part in x_NCHW.split(32)])
+        """Show every recogniser other people's faces, see :meth:`Witness.meet`."""
+        for witness in self.witnesses:
+            assert isinstance(witness, Witness)
+            witness.meet(x_NCHW)
 
     def forward(self, out: Output, x_BCHW: Tensor, commitment: float, step: int) -> dict[str, Tensor]:
         """Weighted scalars by name, whose sum is the loss. Pictures are in [-1, 1].
@@ -81,7 +86,7 @@ class Criterion(nn.Module):
             named["identity"] = w.identity * squared((picture_BCHW - x_BCHW).flatten(1) @ self.metric_RP.T)
         # Terms that are not due yet stand in the log nevertheless, which has the same columns throughout.
         due, none = step >= w.late, picture_BCHW.new_zeros(())
-        if self.sface is not None:
+        if self.witnesses:
             likeness, features = self._likeness(picture_BCHW, x_BCHW, step) if due else (none, none)
             if w.likeness:
                 named["likeness"] = w.likeness * likeness
@@ -96,24 +101,53 @@ class Criterion(nn.Module):
         return named
 
     def _likeness(self, picture_BCHW: Tensor, x_BCHW: Tensor, step: int) -> tuple[Tensor, Tensor]:
-        """Distance by SFace's embedding, and by its feature maps."""
-        assert self.sface is not None
+        """Distance by a recogniser's embedding, and by its feature maps; they take turns."""
+        witness = self.witnesses[step % len(self.witnesses)]
+        assert isinstance(witness, Witness)
         seen = slice(self.weights.likeness_faces)
         picture_BCHW, x_BCHW = picture_BCHW[seen], x_BCHW[seen]
+        generator = torch.Generator().manual_seed(step)  # of the step alone, so that a resumed run sees the same
         crop_B23 = None
         if jitter := self.weights.likeness_jitter:
-            # Of the step alone, so that a resumed run sees the same crops.
-            generator = torch.Generator().manual_seed(step)
             crop_B23 = strayed(len(x_BCHW), jitter, generator).to(x_BCHW.device)
-        e_BE, maps = self.sface.look(picture_BCHW, crop_B23)
+        if blur := self.weights.likeness_blur:
+            sigma_B = blur * torch.rand(len(x_BCHW), generator=generator).to(x_BCHW.device)
+            picture_BCHW, x_BCHW = blurred(picture_BCHW, sigma_B), blurred(x_BCHW, sigma_B)
+        e_BE, maps = witness(picture_BCHW, crop_B23)
         with torch.no_grad():
-            of_x_BE, of_x_maps = self.sface.look(x_BCHW, crop_B23)
+            of_x_BE, of_x_maps = witness(x_BCHW, crop_B23)
         features = torch.stack([unlike(a, b).sum(1).mean() for a, b in zip(maps, of_x_maps, strict=True)]).mean()
         cosine_B = (e_BE * of_x_BE).sum(1)
         likeness = (1 - cosine_B).mean()
-        if self.rivals_NE is not None:
-            likeness = likeness + self.weights.contrast * contrast(e_BE, of_x_BE, self.rivals_NE)
+        if self.weights.contrast and witness.rivals_NE is not None:
+            likeness = likeness + self.weights.contrast * contrast(e_BE, of_x_BE, witness.rivals_NE)
         return likeness, features
+
+
+class Witness(nn.Module):
+    """A recogniser that has met other people: it judges by what is not common to all faces."""
+
+    mean_E: Tensor
+    rivals_NE: Tensor | None
+
+    def __init__(self, recogniser: Recogniser) -> None:
+        super().__init__()
+        self.recogniser = recogniser
+        self.register_buffer("mean_E", torch.zeros(1))
+        self.register_buffer("rivals_NE", None)
+
+    @torch.no_grad()
+    def meet(self, x_NCHW: Tensor) -> None:
+        """Faces in [-1, 1] of other people, from which ``losses.contrast`` wants a face told."""
+        device = self.mean_E.device
+        e_NE = torch.cat([self.recogniser(part.to(device)) for part in x_NCHW.split(32)])
+        self.mean_E = e_NE.mean(0)
+        self.rivals_NE = F.normalize(e_NE - self.mean_E, dim=1)
+
+    def forward(self, x_BCHW: Tensor, crop_B23: Tensor | None = None) -> tuple[Tensor, list[Tensor]]:
+        """Unit embeddings e_BE, and feature maps."""
+        e_BE, maps = self.recogniser.look(x_BCHW, crop_B23)
+        return F.normalize(e_BE - self.mean_E, dim=1), maps
 
 
 def contrast(e_BE: Tensor, of_x_BE: Tensor, rivals_NE: Tensor) -> Tensor:
@@ -147,7 +181,7 @@ def kl_weight(weights: Losses, step: int) -> float:
     return weights.kl * min(1.0, (step + 1) / max(1, weights.kl_warmup))
 
 
-def needed(weights: Path | None, loss: str, option: str) -> Path:
+def needed(weights: Path | None, what: str, option: str) -> Path:
     if weights is None:
-        raise ValueError(f"the recipe has losses.{loss}: give the network's weights with {option} FILE")
+        raise ValueError(f"the recipe has {what}: give the network's weights with {option} FILE")
     return weights

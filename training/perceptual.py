@@ -52,7 +52,9 @@ class Features(nn.Module):
 
     def __init__(self, weights: Path, layout: tuple[Conv, ...]) -> None:
         super().__init__()
-        array = read_weights(weights, layout)
+        names = [f"{kind}{i}" for i in range(len(layout)) for kind in "wb"]
+        self.lin = [f"lin{i}" for i in range(sum(conv.seen for conv in layout))]
+        array = read_arrays(weights, [*names, *self.lin])
         stages, layers = [], list[nn.Module]()
         for i, conv in enumerate(layout):
             if conv.pool:
@@ -65,7 +67,6 @@ class Features(nn.Module):
                 stages.append(nn.Sequential(*layers))
                 layers = []
         self.stages = nn.ModuleList(stages).eval().requires_grad_(False)
-        self.lin = [f"lin{i}" for i in range(len(stages))]
         for name in self.lin:
             self.register_buffer(name, array[name])
         # The mean and deviation of ImageNet's pixels, for pixels in [-1, 1].
@@ -132,13 +133,11 @@ class LPIPS(nn.Module):
         return self.features.distance(x_BCHW, y_BCHW)
 
 
-def read_weights(path: Path, layout: tuple[Conv, ...]) -> dict[str, Tensor]:
+def read_arrays(path: Path, names: list[str]) -> dict[str, Tensor]:
     """The arrays of a weights file in float32, by name. FileNotFoundError or ValueError, with what to do."""
     advice = "'python -m training weights' makes the files of judge networks"
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not there; {advice}")
-    names = [f"{kind}{i}" for i in range(len(layout)) for kind in "wb"]
-    names += [f"lin{i}" for i in range(sum(conv.seen for conv in layout))]
     try:
         with path.open("rb") as file, np.load(file) as arrays:
             if set(arrays) != set(names):

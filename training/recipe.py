@@ -46,21 +46,27 @@ class Losses(_Section):
     kl_warmup: int = Field(default=0, ge=0, description="steps in which the weight of kl rises from zero")
     perceptual: Weight = Field(default=0.0, description="distance of VGG-16's features; needs --vgg")
     perceptual_faces: int = Field(default=16, ge=1, description="faces of a batch that the perceptual loss sees")
-    identity: Weight = Field(default=0.0, description="change of SFace's embedding in the linear approximation")
+    identity: Weight = Field(default=0.0, description="change of embeddings in the linear approximation")
     identity_rank: int = Field(default=384, ge=1, description="directions kept of the identity metric")
     identity_faces: int = Field(default=2048, ge=1, description="faces that the identity metric is measured on")
     rate: Weight = Field(default=0.0, description="progressive code: bits that latents take, at the price of each step")
     lpips: Weight = Field(default=0.0, description="LPIPS with AlexNet; needs --lpips")
     lpips_faces: int = Field(default=64, ge=1, description="faces of a batch that LPIPS sees")
-    likeness: Weight = Field(default=0.0, description="1 - cosine of SFace's embeddings, by the network itself")
+    recognisers: tuple[Literal["sface", "faceres"], ...] = Field(
+        default=("sface",), min_length=1, description="whose eyes identity, likeness and face_features see with"
+    )
+    likeness: Weight = Field(default=0.0, description="1 - cosine of embeddings, by the networks themselves")
     likeness_faces: int = Field(default=16, ge=1, description="faces of a batch that the likeness loss sees")
     likeness_jitter: float = Field(
-        default=0.0, ge=0, le=0.25, description="how far SFace's crop strays, share of its width; both pictures' alike"
+        default=0.0, ge=0, le=0.25, description="how far recognisers' crops stray, share of the width; both alike"
+    )
+    likeness_blur: float = Field(
+        default=0.0, ge=0, le=2, description="strongest blur of what recognisers see, sigma in pixels; both alike"
     )
     contrast: float = Field(
         default=0.0, ge=0, description="part of likeness: that a face is told from others, not only like its own"
     )
-    face_features: Weight = Field(default=0.0, description="distance of SFace's feature maps, on the same faces")
+    face_features: Weight = Field(default=0.0, description="distance of recognisers' feature maps, on the same faces")
     late: int = Field(default=0, ge=0, description="steps before the terms of whole networks begin")
 
     @model_validator(mode="after")

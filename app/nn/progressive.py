@@ -29,7 +29,7 @@ class ProgressiveConfig:
 
     ``planes`` bit planes and ``tokens`` in all; ``context`` is the width of the prior. The networks: ``width`` and
     ``depth`` of the decoder's mixer, half as wide and deep in the encoder; ``refine`` channels of the convolutions,
-    to which the mixer adds ``features``.
+    to which the mixer adds ``features``; ``taps``, an odd number, of the filter on what they correct, 1 for none.
     """
 
     size: int
@@ -43,9 +43,12 @@ class ProgressiveConfig:
     depth: int
     refine: int
     features: int
+    taps: int = 1
 
     def __post_init__(self) -> None:
         check_patches(self.size, self.patch, self.bands, self.latents)
+        if not self.taps % 2:
+            raise ValueError(f"model.taps is {self.taps}; it must be an odd number")
         if self.tokens > sum(self.latents) * self.planes:
             raise ValueError(
                 f"model.tokens is {self.tokens}; {sum(self.latents)} latents in {self.planes} planes have fewer"
@@ -202,7 +205,7 @@ class ProgressiveDecoder(nn.Module):
         self.mixer = Mixer(patches, c.bands, c.width, c.depth)
         self.from_rate = nn.Linear(RATE_WAVES, c.width)
         self.from_bands = frozen(nn.Linear(c.bands, 3 * c.patch**2, bias=False))
-        self.refiner = Refiner(c.size, c.refine, c.features)
+        self.refiner = Refiner(c.size, c.refine, c.features, c.taps)
         self.to_features = nn.Linear(c.width, c.features * self.refiner.pixels(c.patch) ** 2)
 
     def forward(self, z_BL: Tensor, count_B: Tensor) -> Tensor:

