@@ -11,11 +11,13 @@ from collections.abc import Sequence
 import cv2
 from pydantic import ValidationError
 
-from app import logs
+from app import logs, memory
 from app.api import access
 from app.config import Settings
 from app.main import create_app
 from app.server import Server
+
+SWITCH_SECONDS = 2e-4
 
 
 def main(arguments: Sequence[str] = ()) -> int:
@@ -45,6 +47,7 @@ def serve() -> int:
         logs.configure(settings.log_level, settings.log_format)
         # OpenCV warns at every start that its new engine chooses the target itself.
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
+        memory.bound()
         app = create_app(settings)
     except ValidationError as error:
         for problem in error.errors():
@@ -57,6 +60,9 @@ def serve() -> int:
         return 2
     # uvicorn finishes what it serves, then raises the signal again, whose default would report a death by signal.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    # Workers pack and unpack in Python: after its default of 5 ms each would let the loop have its turn only once a
+    # request is nearly done, and a request has several turns there.
+    sys.setswitchinterval(SWITCH_SECONDS)
     server = Server(app, settings)
     server.run()
     return 0 if server.started else 1

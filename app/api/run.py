@@ -29,11 +29,10 @@ async def run(request: Request, work: Work[T]) -> T:
 
 
 def require_room(request: Request) -> None:
-    """Before a body is read: Overloaded, NotReady, or InvalidParameter for a deadline that is none."""
+    """Before a body is read: NotReady, Overloaded, DeadlineExceeded, or InvalidParameter for what is no deadline."""
     service: Service = request.app.state.service
     service.require_ready()
-    service.scheduler.require_room()
-    deadline(request)
+    service.scheduler.require_room(deadline(request) / 1e3, request.state.timings)
 
 
 def deadline(request: Request) -> int:

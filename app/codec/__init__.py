@@ -23,6 +23,7 @@ __all__ = [
     "crc8",
     "decode_body",
     "encode",
+    "encode_first",
     "encode_progressive",
     "shorten",
     "unwrap",
@@ -45,7 +46,14 @@ def encode_progressive(tokens_K: NDArray[np.integer[Any]], prior: Prior, tag: by
 
     Raises WrongTokenShape or TokenOutOfRange, and ValueError for less than OVERHEAD + 1 bytes or without tokens.
     """
-    return wrap(Payload(Coding.PROGRESSIVE, tag, progressive.pack(tokens_K, prior, _body_bytes(max_bytes))))
+    return encode_first(tokens_K, prior, tag, max_bytes)[0]
+
+
+def encode_first(tokens_K: NDArray[np.integer[Any]], prior: Prior, tag: bytes, max_bytes: int) -> tuple[bytes, int]:
+    """:func:`encode_progressive`, and how many tokens went in."""
+    stream = progressive.Stream(tokens_K, prior)
+    data = wrap(Payload(Coding.PROGRESSIVE, tag, stream.body(_body_bytes(max_bytes))))
+    return data, stream.held(unwrap(data).body)
 
 
 def shorten(payload: Payload, max_bytes: int) -> bytes:

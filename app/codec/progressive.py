@@ -20,6 +20,7 @@ agree on the decision. Nothing marks the end, and no bit of a body is wasted on 
 No float takes part, so bodies and tokens are the same on every machine.
 """
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from decimal import Context, Decimal
 from functools import cached_property
@@ -38,10 +39,12 @@ MOST_WEIGHT = 2**15 - 1  # of ``embed_T3H`` and ``output_T3H``: they fit 16 bits
 MOST_BIAS = 2**31 - 1
 MOST_CONTEXT = 255
 
+_REGISTER_BYTES = 4
 _ONE = 2**32  # the interval's width at the start
 _LEAST_RANGE = 2**24  # below it, a byte is out
 _LOW_BYTES = 2**24 - 1
 _PROBABILITY_BITS = 16
+_PART = 16 * BLOCK  # tokens whose decisions are worked out at once
 _FINER = 16  # the most bits by which two decisions in a row shift the interval
 
 
@@ -139,30 +142,91 @@ class Prior:
         return probability_BD
 
 
-def pack(tokens_K: NDArray[np.integer[Any]], prior: Prior, most_bytes: int) -> bytes:
-    """The first ``most_bytes`` bytes of the stream of K <= T tokens; all of it where it is no longer than that.
-
-    The whole stream is the shortest from which :func:`unpack` reads these tokens and no more. Of a few first parts
-    in ten thousand (never of one that ``unpack`` gave, never of all T tokens) no bytes can say that it ends there;
-    then a few more tokens than K are read.
+class Stream:
+    """The stream of K <= T tokens, as a list of decisions that is worked out as far as it is needed.
 
     Raises WrongTokenShape for more than T tokens, TokenOutOfRange for the first impossible one, TypeError where
     they are not integers.
     """
-    check(tokens_K, prior)
-    K = len(tokens_K)
-    refines_K = _refinements(tokens_K, prior)
-    probability_T3 = prior.probabilities(_contexts(tokens_K, prior)).reshape(-1, VALUES)
-    # A token's first decision and, where the token has one, its second.
-    first_K = np.where(refines_K, 2, 0)
-    asked_K2 = np.stack([np.ones(K, np.bool_), ~refines_K & (tokens_K > 0)], 1)
-    answer_K2 = np.stack([tokens_K > 0, tokens_K == VALUES - 1], 1)
-    probability_K2 = np.stack([probability_T3[np.arange(K), first_K], probability_T3[:K, 1]], 1)
-    following: list[int] = []
-    if len(prior) > K:
-        refines = bool(((prior.latents[:K] == prior.latents[K]) & (tokens_K > 0)).any())
-        following = probability_T3[K, 2:].tolist() if refines else probability_T3[K, :2].tolist()
-    return _encode(probability_K2[asked_K2].tolist(), answer_K2[asked_K2].tolist(), following, most_bytes)
+
+    def __init__(self, tokens_K: NDArray[np.integer[Any]], prior: Prior) -> None:
+        check(tokens_K, prior)
+        self._tokens, self._prior = tokens_K, prior
+        self._probabilities: list[int] = []
+        self._answers: list[bool] = []
+        self._counts: list[NDArray[np.int64]] = []  # of the decisions of each token
+
+    def body(self, most_bytes: int) -> bytes:
+        """The first ``most_bytes`` bytes; all of the stream where it is no longer than that.
+
+        The whole stream is the shortest from which :func:`unpack` reads these tokens and no more. Of a few first
+        parts in ten thousand (never of one that ``unpack`` gave, never of all T tokens) no bytes can say that it
+        ends there; then a few more tokens than K are read.
+        """
+        return _encode(self._decisions(), self._following, most_bytes)
+
+    def held(self, body: bytes) -> int:
+        """How many of these tokens :func:`unpack` reads from a ``body`` that :meth:`body` gave, or its first bytes.
+
+        It walks the path of ``unpack`` without asking the prior again, in a quarter of the time.
+        """
+        low, high = _ends(body)
+        width, position, decided = _ONE, _REGISTER_BYTES, 0
+        for probability, yes in zip(self._probabilities, self._answers, strict=True):
+            split = (width >> _PROBABILITY_BITS) * probability
+            if yes:
+                if high >= split:
+                    break
+                width = split
+            else:
+                if low < split:
+                    break
+                low, high, width = low - split, high - split, width - split
+            while width < _LEAST_RANGE:
+                width <<= 8
+                byte = body[position : position + 1]
+                low, high = low << 8 | (byte[0] if byte else 0), high << 8 | (byte[0] if byte else 0xFF)
+                position += 1
+            decided += 1
+        return int(np.searchsorted(np.concatenate(self._counts).cumsum(), decided, "right"))
+
+    def _decisions(self) -> Iterator[tuple[int, bool]]:
+        """Probability and answer of each decision."""
+        yield from zip(self._probabilities, self._answers, strict=True)
+        tokens_K, prior, refines_K = self._tokens, self._prior, _refinements(self._tokens, self._prior)
+        h_BH = _contexts(tokens_K, prior)
+        for start in range(sum(map(len, self._counts)), len(tokens_K), _PART):
+            part = slice(start, start + _PART)
+            token_K, refine_K = tokens_K[part], refines_K[part]
+            K = len(token_K)
+            blocks = h_BH[start // BLOCK : -(-(start + K) // BLOCK)]
+            probability_T3 = prior.probabilities(blocks, start // BLOCK).reshape(-1, VALUES)
+            # A token's first decision and, where the token has one, its second.
+            asked_K2 = np.stack([np.ones(K, np.bool_), ~refine_K & (token_K > 0)], 1)
+            answer_K2 = np.stack([token_K > 0, token_K == VALUES - 1], 1)
+            first_K = np.where(refine_K, 2, 0)
+            probability_K2 = np.stack([probability_T3[np.arange(K), first_K], probability_T3[:K, 1]], 1)
+            probabilities, answers = probability_K2[asked_K2].tolist(), answer_K2[asked_K2].tolist()
+            self._probabilities += probabilities
+            self._answers += answers
+            self._counts.append(asked_K2.sum(1))
+            yield from zip(probabilities, answers, strict=True)
+
+    def _following(self) -> list[int]:
+        """Probabilities of the decisions of the token after these: none, one, or one and that after a yes."""
+        K, prior = len(self._tokens), self._prior
+        if len(prior) == K:
+            return []
+        block = K // BLOCK
+        probability_T3 = prior.probabilities(_contexts(self._tokens, prior)[block:], block).reshape(-1, VALUES)
+        refines = bool(((prior.latents[:K] == prior.latents[K]) & (self._tokens > 0)).any())
+        next_3: list[int] = probability_T3[K % BLOCK].tolist()
+        return next_3[2:] if refines else next_3[:2]
+
+
+def pack(tokens_K: NDArray[np.integer[Any]], prior: Prior, most_bytes: int) -> bytes:
+    """:meth:`Stream.body` of a new stream."""
+    return Stream(tokens_K, prior).body(most_bytes)
 
 
 def unpack(body: bytes, prior: Prior) -> NDArray[np.int64]:
@@ -175,8 +239,8 @@ def unpack(body: bytes, prior: Prior) -> NDArray[np.int64]:
     refines = [False] * len(latents)
     h_1H = np.zeros((1, prior.rows.shape[1]), np.int64)
     # The lowest and highest place within the interval that a stream can have which begins with these bytes.
-    low, high = int.from_bytes(body[:4].ljust(4, b"\0")), int.from_bytes(body[:4].ljust(4, b"\xff"))
-    width, position, size = _ONE, 4, len(body)
+    low, high = _ends(body)
+    width, position, size = _ONE, _REGISTER_BYTES, len(body)
     for start in range(0, len(latents), BLOCK):
         probabilities = prior.probabilities(h_1H, start // BLOCK)[0].tolist()
         for number, latent in enumerate(latents[start : start + BLOCK]):
@@ -208,6 +272,12 @@ def unpack(body: bytes, prior: Prior) -> NDArray[np.int64]:
         rows = np.arange(start, len(tokens)) * VALUES + tokens[start:]
         h_1H += prior.rows[rows].sum(0)
     return np.array(tokens, np.int64)
+
+
+def _ends(body: bytes) -> tuple[int, int]:
+    """The lowest and the highest number that a stream can begin with which begins with these bytes."""
+    first = body[:_REGISTER_BYTES]
+    return int.from_bytes(first.ljust(_REGISTER_BYTES, b"\0")), int.from_bytes(first.ljust(_REGISTER_BYTES, b"\xff"))
 
 
 def check(tokens_K: NDArray[np.integer[Any]], prior: Prior) -> None:
@@ -251,14 +321,11 @@ def _contexts(tokens_K: NDArray[np.integer[Any]], prior: Prior) -> NDArray[np.in
     return h_BH[: len(prior.biases)]
 
 
-def _encode(probabilities: list[int], answers: list[bool], following: list[int], most_bytes: int) -> bytes:
-    """The first bytes of the stream of these decisions, which ends where ``following``, if any, cannot be decided.
-
-    ``following`` are the probabilities of the next token's decisions: none, one, or one and that after a yes.
-    """
+def _encode(decisions: Iterator[tuple[int, bool]], following: Callable[[], list[int]], most_bytes: int) -> bytes:
+    """The first bytes of the stream of these decisions, which ends where ``following``, if any, cannot be decided."""
     out = bytearray()
     low, width = 0, _ONE  # the interval behind the bytes in ``out``; ``low`` may be over 1 until it is carried
-    for probability, yes in zip(probabilities, answers, strict=True):
+    for probability, yes in decisions:
         split = (width >> _PROBABILITY_BITS) * probability
         if yes:
             width = split
@@ -274,7 +341,7 @@ def _encode(probabilities: list[int], answers: list[bool], following: list[int],
             # A carry comes to a byte at most once, and passes through 0xFF alone.
             if len(out) > most_bytes and out[-1] != 0xFF:
                 return bytes(out[:most_bytes])
-    number, size = _ending(low, width, following)
+    number, size = _ending(low, width, following())
     if number >> 8 * size:
         _carry(out)
         number -= 1 << 8 * size

@@ -90,10 +90,15 @@ class Coder:
 
     def pack(self, tokens: NDArray[np.int64], max_bytes: int | None = None) -> bytes:
         """The payload of a portrait's tokens, or of as many as fit into the budget."""
+        return self.pack_first(tokens, max_bytes)[0]
+
+    def pack_first(self, tokens: NDArray[np.int64], max_bytes: int | None = None) -> tuple[bytes, NDArray[np.int64]]:
+        """:meth:`pack`, and the tokens that it found room for: those that :meth:`unpack` gives."""
         budget = self.budget(max_bytes)
         if self.prior is None:
-            return codec.encode(tokens, self.levels, self.stored.tag)
-        return codec.encode_progressive(tokens, self.prior, self.stored.tag, budget)
+            return codec.encode(tokens, self.levels, self.stored.tag), tokens
+        payload, count = codec.encode_first(tokens, self.prior, self.stored.tag, budget)
+        return payload, tokens[:count]
 
     def unpack(self, payload: codec.Payload) -> NDArray[np.int64]:
         """The tokens that a payload holds; PayloadError where the body is not one of this version's."""

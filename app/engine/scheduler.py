@@ -57,19 +57,23 @@ class Scheduler:
         for thread in self._threads:
             thread.start()
 
-    def require_room(self) -> None:
-        """Overloaded where nothing more is accepted; worth asking before a body is read."""
-        wait = self._backlog / self.workers
-        if wait <= self._queue_seconds:
-            return
-        # Until half of the queue has drained, and not the same for all who ask.
-        until = (wait - self._queue_seconds / 2) * random.uniform(0.8, 1.4)  # noqa: S311 - no secret
-        retry = round(min(MOST_RETRY, max(LEAST_RETRY, until)))
-        self._metrics.refused.labels("queue").inc()
-        raise Overloaded(
-            f"{wait:.1f} s of work are waiting already; try again in {retry} s",
-            waiting_seconds=round(wait, 3), limit_seconds=self._queue_seconds, retry_after=retry,
-        )  # fmt: skip
+    def require_room(self, deadline: float, timings: Timings) -> None:
+        """Overloaded or DeadlineExceeded where nothing more is accepted; worth asking before a body is read.
+
+        ``deadline`` in seconds from the start of ``timings``.
+        """
+        wait, now = self._backlog / self.workers, time.perf_counter()
+        if wait > self._queue_seconds:
+            # Until half of the queue has drained, and not the same for all who ask.
+            until = (wait - self._queue_seconds / 2) * random.uniform(0.8, 1.4)  # noqa: S311 - no secret
+            retry = round(min(MOST_RETRY, max(LEAST_RETRY, until)))
+            self._metrics.refused.labels("queue").inc()
+            raise Overloaded(
+                f"{wait:.1f} s of work are waiting already; try again in {retry} s",
+                waiting_seconds=round(wait, 3), limit_seconds=self._queue_seconds, retry_after=retry,
+            )  # fmt: skip
+        if wait > HOPE * (timings.began + deadline - now):
+            raise self._late(timings, now, deadline, f"{wait * 1e3:.0f} ms of work are waiting")
 
     async def run(
         self,
@@ -102,6 +106,7 @@ class Scheduler:
 
         watch, task = loop.create_task(left), None
         try:
+            self.require_room(deadline, timings)
             task = self._accept(Task(job, kind.name, kind.megapixels, lane, timings.began + deadline, timings, done))
             await asyncio.wait((future, watch), return_when=asyncio.FIRST_COMPLETED)
             if future.done():
@@ -122,12 +127,11 @@ class Scheduler:
             thread.join()
 
     def _accept(self, task: Task) -> Task:
-        self.require_room()
         with self._condition:
             task.cost = self._costs.setdefault(task.kind, Fit(0.01, 0.03))(task.megapixels)
             expected = self._backlog / self.workers + task.cost
             if expected > HOPE * (task.deadline - task.since):
-                raise self._late(task, f"it would take {expected * 1e3:.0f} ms from now")
+                raise self._task_late(task, f"it would take {expected * 1e3:.0f} ms from now")
             self._backlog += task.cost
             self._unfinished += 1
             if task.lane:
@@ -194,20 +198,23 @@ class Scheduler:
             self._end(task, None, ClientLeft())
             return False
         if now + needs > task.deadline:
-            self._end(task, None, self._late(task, f"it would take {needs * 1e3:.0f} ms more"))
+            self._end(task, None, self._task_late(task, f"it would take {needs * 1e3:.0f} ms more"))
             return False
         return True
 
-    def _late(self, task: Task, why: str) -> DeadlineExceeded:
+    def _task_late(self, task: Task, why: str) -> DeadlineExceeded:
+        return self._late(task.timings, task.since, task.deadline - task.timings.began, why)
+
+    def _late(self, timings: Timings, since: float, deadline: float, why: str) -> DeadlineExceeded:
+        """``since`` it has been waiting; ``deadline`` in seconds from the start of ``timings``."""
         self._metrics.refused.labels("deadline").inc()
         now = time.perf_counter()
-        limit = 1e3 * (task.deadline - task.timings.began)
-        spent = {name: round(1e3 * seconds, 1) for name, seconds in task.timings.seconds.items()}
-        spent["queue"] = round(spent.get("queue", 0.0) + 1e3 * (now - task.since), 1)
-        elapsed = 1e3 * (now - task.timings.began)
+        spent = {name: round(1e3 * seconds, 1) for name, seconds in timings.seconds.items()}
+        spent["queue"] = round(spent.get("queue", 0.0) + 1e3 * (now - since), 1)
+        elapsed = 1e3 * (now - timings.began)
         return DeadlineExceeded(
-            f"the answer was wanted within {limit:.0f} ms; after {elapsed:.0f} ms {why}",
-            deadline_ms=round(limit), elapsed_ms=round(elapsed, 1), spent_ms=spent, retry_after=LEAST_RETRY,
+            f"the answer was wanted within {1e3 * deadline:.0f} ms; after {elapsed:.0f} ms {why}",
+            deadline_ms=round(1e3 * deadline), elapsed_ms=round(elapsed, 1), spent_ms=spent, retry_after=LEAST_RETRY,
         )  # fmt: skip
 
     def _step(self, task: Task) -> None:
@@ -234,8 +241,7 @@ class Scheduler:
             task.item = call.item
             call.lane.waiting.append(task)
             if call.lane not in self._lanes:
-                self._lanes.append(call.lane)
-            self._condition.notify()
+                self._lanes.append(call.lane)  # nobody is woken: this worker looks for work next
 
     def _run_batch(self, batch: Batch) -> None:
         began = time.perf_counter()
@@ -267,7 +273,7 @@ class Scheduler:
                     self._end(task, None, failures[i])
                 else:
                     self._served.append(task)
-            self._condition.notify(len(tasks))
+            self._condition.notify(len(tasks) - 1)  # this worker takes one
 
     def _end(self, task: Task, value: Any, error: BaseException | None) -> None:
         task.job.close()

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from app import codec
+from app import codec, memory
 from app.config import Settings
 from app.engine.device import Device, choose
 from app.engine.jobs import Call, Job, Lane, Timings
@@ -91,6 +91,7 @@ class Service:
         metrics.store_changes.labels("problem" if registry.problem else "taken").inc()
         metrics.store_problem.set(registry.problem is not None)
         gc.collect()  # a coder and its lanes hold each other; a withdrawn one's weights should go now
+        memory.trim()
         for gauge in (metrics.refused_versions, metrics.model_info, metrics.loaded_models):
             gauge.clear()
         for refusal in registry.refused:
@@ -100,9 +101,11 @@ class Service:
             metrics.model_info.labels(name, version, entry.stored.digest).set(1)
             metrics.loaded_models.labels(name, version).set_function(partial(getattr, entry, "loaded"))
         self.ready = bool(registry.entries)
-        metrics.ready.set(self.ready)
+        metrics.ready.set(self.ready and not self.draining)
         served = ", ".join(f"{e.stored.manifest.name}/{e.stored.manifest.version}" for e in registry.entries)
-        if self.ready:
+        if self.draining:
+            log.info("serves until it ends: %s", served)
+        elif self.ready:
             self.reason = "models are loaded and warm"
             log.info("ready: %s", served)
         else:
@@ -143,8 +146,7 @@ class Service:
             framed = self.frame(data, frame, coder.size, timings)
             tokens = yield Call(coder.encoding, framed.portrait)
             with timings.stage("encode"):
-                payload = coder.pack(tokens, budget)
-                held = coder.unpack(codec.unwrap(payload))
+                payload, held = coder.pack_first(tokens, budget)
             return Compressed(coder, len(data), framed, held, payload)
 
         return Work(job(), kind, coder.encoding)

@@ -17,7 +17,7 @@ from typing import Generic, TypeVar
 
 from pydantic import ValidationError
 
-from app.errors import RefusedVersion, StoreError
+from app.errors import RefusedVersion, StoreError, UnknownVersion
 from app.store.manifest import TAG_BYTES, first_problem
 from app.store.reader import (
     Fingerprint,
@@ -226,16 +226,25 @@ class Registry(Generic[M]):
                     self._load_verified(entry, found[entry.stored.key].stamp)
 
     def _load_on_demand(self, entry: Entry[M]) -> M:
-        """Verify and load a model that is not in memory; one at a time, and nothing twice. Raises RefusedVersion."""
+        """Verify and load a model that is not in memory; one at a time, and nothing twice.
+
+        Raises RefusedVersion, or UnknownVersion where it was withdrawn since the last look at the store.
+        """
+        folder, (name, version) = entry.stored.folder, entry.stored.key
         with self._loading:
             model = entry.peek()  # another thread may have been faster
             if model is None and entry.failure is None:
                 model = self._load_verified(entry, None)
-                if model is None:
+                if model is None and folder.exists():
                     self._swap()
-        if model is None:
+        if model is not None:
+            return model
+        if folder.exists():
             raise not_served(entry.stored.key, entry.failure or "It was refused.")
-        return model
+        known = [other for other in self._snapshot.versions(name) if other != version]
+        raise UnknownVersion(
+            f"There is no version {version} of {name} any more.", name=name, version=version, known=known
+        )
 
     def _load_verified(self, entry: Entry[M], stamp: Fingerprint | None) -> M | None:
         """Load a model and keep it; None where that fails, and ``entry.failure`` says why.

@@ -11,6 +11,7 @@ from app.codec import (
     Prior,
     decode_body,
     encode,
+    encode_first,
     encode_progressive,
     progressive,
     shorten,
@@ -179,3 +180,12 @@ def test_random_bytes_give_nothing_but_a_payload_error_or_tokens(data: bytes, fr
         return
     progressive.check(tokens, PRIOR)
     assert len(progressive.pack(tokens, PRIOR, 1000)) <= len(unwrap(data).body)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_encoder_knows_how_many_tokens_are_read(seed: int) -> None:
+    tokens = progressive.unpack(np.random.default_rng(seed).bytes(1000), PRIOR)
+    for budget in (5, 6, 7, 12, 33, 96, 97, 320, 1000):
+        data, count = encode_first(tokens, PRIOR, seed.to_bytes(2), budget)
+        assert data == encode_progressive(tokens, PRIOR, seed.to_bytes(2), budget)
+        assert count == len(decode_body(unwrap(data), PRIOR))

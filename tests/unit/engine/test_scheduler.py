@@ -173,7 +173,7 @@ def test_a_full_queue_refuses_at_once_and_says_when_to_come_back(scheduler: Sche
         await until(gates[0].begun.is_set)
         assert sample(metrics, "cameo_queue_length") == 1
         with pytest.raises(Overloaded) as caught:
-            scheduler.require_room()
+            scheduler.require_room(60.0, Timings())
         assert caught.value.facts["limit_seconds"] == 2.0
         assert caught.value.facts["waiting_seconds"] == pytest.approx(3.0, rel=0.05)
         assert 1 <= caught.value.facts["retry_after"] <= 3
@@ -183,8 +183,28 @@ def test_a_full_queue_refuses_at_once_and_says_when_to_come_back(scheduler: Sche
         for gate in gates:
             gate.open.set()
         assert await asyncio.gather(*jobs) == ["through"] * 2
-        scheduler.require_room()
+        scheduler.require_room(60.0, Timings())
         assert sample(metrics, "cameo_backlog_seconds") == 0
+
+    asyncio.run(scenario())
+
+
+def test_a_deadline_that_the_queue_alone_exceeds_is_refused_before_a_body_is_read(
+    scheduler: Scheduler, metrics: Metrics
+) -> None:
+    scheduler._costs["slow"] = Fit(0.0, 1.5)
+
+    async def scenario() -> None:
+        gate = Gate()
+        job = asyncio.ensure_future(run(scheduler, gate.job(), kind=Kind("slow")))
+        await until(gate.begun.is_set)
+        scheduler.require_room(3.0, Timings())
+        with pytest.raises(DeadlineExceeded, match="1500 ms of work are waiting") as caught:
+            scheduler.require_room(1.5, Timings())
+        assert caught.value.facts["deadline_ms"] == 1500
+        assert sample(metrics, "cameo_refused_total", reason="deadline") == 1
+        gate.open.set()
+        assert await job == "through"
 
     asyncio.run(scenario())
 

@@ -2,10 +2,12 @@
 
 import pytest
 import torch
+from torch import nn
 
 from app.codec import Prior
 from app.codec.progressive import check
 from app.nn import build
+from app.nn.blocks import Refiner
 from app.nn.progressive import Progressive
 from tests.tiny import PROGRESSIVE, tiny_model
 
@@ -75,3 +77,22 @@ def test_gradients_reach_the_latents_that_the_tokens_tell_of() -> None:
 def test_more_tokens_than_bits() -> None:
     with pytest.raises(ValueError, match=r"model.tokens is 2561; 320 latents in 8 planes have fewer"):
         build(PROGRESSIVE | {"tokens": 2561})
+
+
+def test_a_filter_takes_the_finest_pattern_out_of_corrections_and_nothing_else() -> None:
+    plain, filtered = (Refiner(128, 8, taps=taps) for taps in (1, 3))
+    assert plain.state_dict().keys() == filtered.state_dict().keys(), "either can begin with the other's weights"
+    for refiner in (plain, filtered):
+        assert isinstance(refiner.head, nn.Conv2d)
+        assert refiner.head.bias is not None
+        with torch.no_grad():  # each point of the grid becomes the same square: a chessboard, and a shade
+            rows, columns = torch.meshgrid(torch.arange(4), torch.arange(4), indexing="ij")
+            refiner.head.bias.copy_((0.25 + 0.5 * (-1.0) ** (rows + columns)).flatten().repeat(3))
+    x = torch.rand(1, 3, 128, 128)
+    assert (plain(x) - x)[0, 0, 10, 10:12].tolist() == pytest.approx([0.75, -0.25], abs=1e-5)
+    assert torch.allclose((filtered(x) - x)[:, :, 1:-1, 1:-1], torch.tensor(0.25), atol=1e-5)
+
+
+def test_an_even_filter_has_no_middle() -> None:
+    with pytest.raises(ValueError, match=r"model\.taps is 2; it must be an odd number"):
+        build(PROGRESSIVE | {"taps": 2})

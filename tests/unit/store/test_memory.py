@@ -1,5 +1,6 @@
 """Which models a registry keeps in memory."""
 
+import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from app.errors import RefusedVersion
+from app.errors import RefusedVersion, UnknownVersion
 from app.store import Registry, StoredVersion
 
 Put = Callable[..., StoredVersion]
@@ -158,6 +159,17 @@ def test_what_was_damaged_meanwhile_is_refused(store: Registry[str], loader: Loa
     entry.stored.weights.write_bytes(original)
     assert store.refresh()
     assert store.get(version=1).model == "weights of vqvae-64/1"
+
+
+def test_what_was_withdrawn_meanwhile_is_unknown(store: Registry[str]) -> None:
+    entry = store.get(version=1)
+    shutil.rmtree(entry.stored.folder)
+    for _ in range(2):
+        with pytest.raises(UnknownVersion, match="no version 1 of vqvae-64 any more") as caught:
+            _ = store.get(version=1).model
+        assert caught.value.facts["known"] == [2, 3, 4]
+    assert store.refresh()
+    assert [entry.stored.manifest.version for entry in store.entries] == [2, 3, 4]
 
 
 def test_what_was_changed_meanwhile_is_refused(store: Registry[str], edit: Callable[..., None]) -> None:

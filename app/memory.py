@@ -1,0 +1,28 @@
+"""What the C library's allocator is told, where it is glibc: elsewhere nothing is done.
+
+A model is hundreds of small and large blocks. glibc keeps what is freed, in an arena for each thread, up to eight a
+core; so every version that comes and goes, and every worker that saw large pictures, would leave memory behind.
+"""
+
+import ctypes
+import sys
+
+M_ARENA_MAX = -8  # of malloc.h
+ARENAS = 2
+
+
+def bound() -> None:
+    """Have few arenas; before threads are started."""
+    if glibc := _glibc():
+        glibc.mallopt(M_ARENA_MAX, ARENAS)
+
+
+def trim() -> None:
+    """Give back what is free."""
+    if glibc := _glibc():
+        glibc.malloc_trim(0)
+
+
+def _glibc() -> ctypes.CDLL | None:
+    library = ctypes.CDLL(None) if sys.platform == "linux" else None
+    return library if hasattr(library, "malloc_trim") and hasattr(library, "mallopt") else None
