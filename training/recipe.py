@@ -70,9 +70,11 @@ class Losses(_Section):
     late: int = Field(default=0, ge=0, description="steps before the terms of whole networks begin")
 
     @model_validator(mode="after")
-    def _sees_the_picture(self) -> Self:
+    def _adds_up(self) -> Self:
         if not self.mse + self.l1:
             raise ValueError("losses.mse and losses.l1 are both 0; one of them must hold the picture in place")
+        if self.contrast and not self.likeness:
+            raise ValueError(f"losses.contrast is {self.contrast}, a part of losses.likeness, which is 0")
         return self
 
 

@@ -24,7 +24,7 @@ async def run(request: Request, work: Work[T]) -> T:
     """The result of ``work``; what it raises, Overloaded, DeadlineExceeded or ClientLeft."""
     service: Service = request.app.state.service
     return await service.scheduler.run(
-        work.job, work.kind, work.lane, deadline(request) / 1e3, request.state.timings, _gone(request)
+        work.job, work.kind, work.lane, deadline(request) / 1e3, request.state.timings, gone(request)
     )
 
 
@@ -49,7 +49,7 @@ def deadline(request: Request) -> int:
     return int(asked)
 
 
-async def _gone(request: Request) -> None:
+async def gone(request: Request) -> None:
     """Ends when the client has closed its connection. Only after the whole body was read."""
     while (await request.receive())["type"] != "http.disconnect":
         pass

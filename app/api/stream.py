@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 from app import archives, errors
 from app.api import problems
 from app.api.negotiate import PAYLOAD
-from app.api.run import deadline
+from app.api.run import deadline, gone
 from app.archives import Item
 from app.engine.jobs import Timings
 from app.engine.models import Coder
@@ -118,8 +118,7 @@ class Batch:
             )  # fmt: skip
 
     async def _watch(self) -> None:
-        while (await self.request.receive())["type"] != "http.disconnect":
-            pass
+        await gone(self.request)
         self._gone.set()
 
     async def _left(self) -> None:

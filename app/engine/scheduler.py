@@ -246,31 +246,23 @@ class Scheduler:
     def _run_batch(self, batch: Batch) -> None:
         began = time.perf_counter()
         lane, tasks = batch
-        results: list[Any] = []
-        failures: dict[int, Exception] = {}
+        failed = False
         try:
             results = lane([task.item for task in tasks])
         except Exception as error:
             # One that fails must not take others with it.
-            for i, task in enumerate(tasks):
-                try:
-                    results += lane([task.item]) if len(tasks) > 1 else [None]
-                except Exception as its_own:
-                    results.append(None)
-                    failures[i] = its_own
-            if len(tasks) == 1:
-                failures[0] = error
+            failed, results = True, [error] if len(tasks) == 1 else [_alone(lane, task.item) for task in tasks]
         now = time.perf_counter()
         with self._condition:
-            if not failures:
+            if not failed:
                 lane.fit.add(len(tasks), now - began)
-            for i, (task, result) in enumerate(zip(tasks, results, strict=True)):
+            for task, result in zip(tasks, results, strict=True):
                 task.timings.add("queue", began - task.since)
                 task.timings.add("infer", now - began)
                 task.busy += (now - began) / len(tasks)
                 task.since, task.item, task.value = now, None, result
-                if i in failures:
-                    self._end(task, None, failures[i])
+                if failed and isinstance(result, Exception):
+                    self._end(task, None, result)
                 else:
                     self._served.append(task)
             self._condition.notify(len(tasks) - 1)  # this worker takes one
@@ -286,3 +278,11 @@ class Scheduler:
         if self._closing:
             self._condition.notify_all()
         task.done(value, error)
+
+
+def _alone(lane: Lane, item: Any) -> Any:
+    """What a lane gives for an item by itself, or the exception that it raises."""
+    try:
+        return lane([item])[0]
+    except Exception as error:
+        return error

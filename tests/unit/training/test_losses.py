@@ -121,6 +121,11 @@ def test_a_picture_term_is_needed() -> None:
     assert Quantiser().anneal == 0
 
 
+def test_contrast_is_a_part_of_likeness() -> None:
+    with pytest.raises(ValueError, match=r"a part of losses\.likeness, which is 0"):
+        Losses(contrast=0.25)
+
+
 def test_face_features_and_straying_crops_see_what_changed() -> None:
     own = criterion(likeness=1.0, face_features=1.0, likeness_jitter=0.05)
     faces = torch.rand(2, 3, 64, 64) * 2 - 1
