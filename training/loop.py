@@ -38,7 +38,7 @@ from training.losses import RIVALS, Criterion, Networks
 from training.planes import fit_planes, fit_step, prefix
 from training.prior import fit_prior
 from training.ranks import ALONE, Ranks
-from training.recipe import Recipe
+from training.recipe import Optimise, Recipe
 from training.record import Record
 
 log = logging.getLogger("cameo.training")
@@ -86,7 +86,7 @@ def train(
         recipe, run, data, device=device, ranks=ranks, networks=networks, start=start, begin=begin
     )
     optimiser = torch.optim.AdamW(
-        groups(model, o.transform), lr=o.learning_rate, weight_decay=o.weight_decay, betas=(0.9, 0.98), fused=True
+        groups(model, o), lr=o.learning_rate, weight_decay=o.weight_decay, betas=(0.9, 0.98), fused=True
     )
     state: dict[str, Any] = {
         "step": 0, "seconds": 0.0, "started": datetime.now(UTC).isoformat(), "machine": machine(device, ranks),
@@ -194,16 +194,19 @@ def parts(
     return model.train(), average, codebook, criterion
 
 
-def groups(model: Model, transform: float) -> list[dict[str, Any]]:
+def groups(model: Model, o: Optimise) -> list[dict[str, Any]]:
     """What the optimiser learns: the networks, and the linear transform at a ``share`` of their rate, or not at all."""
     # Of the networks only: codes are frozen, too, and learnt by their averages.
-    frozen = [p for part in (model.encoder, model.decoder) for p in part.parameters() if not p.requires_grad]
+    parts = [model.encoder, model.decoder] if o.encoder else [model.decoder]
+    frozen = [p for part in parts for p in part.parameters() if not p.requires_grad]
+    if not o.encoder:
+        model.encoder.requires_grad_(False)
     learnt = [{"params": [p for p in model.parameters() if p.requires_grad], "share": 1.0}]
-    if not transform:
+    if not o.transform:
         return learnt
     for parameter in frozen:
         parameter.requires_grad_(True)
-    return [*learnt, {"params": frozen, "share": transform, "weight_decay": 0.0}]
+    return [*learnt, {"params": frozen, "share": o.transform, "weight_decay": 0.0}]
 
 
 @torch.no_grad()

@@ -102,6 +102,7 @@ class Optimise(_Section):
     transform: float = Field(
         default=0.0, ge=0, le=1, description="share of learning_rate at which the linear transform learns; 0: frozen"
     )
+    encoder: bool = Field(default=True, description="whether the encoder learns; false: the decoder alone does")
     warmup: int = Field(default=200, ge=0, description="steps of linear warm-up; a cosine to zero follows")
     weight_decay: Weight = 0.01
     clip: Positive = Field(default=1.0, description="largest norm of the gradient")
