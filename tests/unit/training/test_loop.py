@@ -18,7 +18,7 @@ from training.evaluation.evaluate import Setting
 from training.loop import schedule, train
 from training.losses import Criterion
 from training.publish import finished, publish_run
-from training.recipe import Recipe, read_recipe
+from training.recipe import Optimise, Recipe, read_recipe
 from training.record import Record
 
 CPU = torch.device("cpu")
@@ -251,6 +251,21 @@ def test_a_transform_that_learns_and_an_order_that_follows_resume_too(
     assert run(moving, parted, data)
     assert curve(whole) == curve(parted)
     assert same_weights(whole, parted)
+
+
+def test_the_decoder_may_learn_alone() -> None:
+    for transform, learnt in ((0.0, {"networks"}), (0.1, {"networks", "transform"})):
+        model = tiny_model("tiny-progressive")
+        optimise = Optimise(steps=1, encoder=False, transform=transform)
+        chosen = [p for group in loop.groups(model, optimise) for p in group["params"]]
+        assert all(p.requires_grad for p in chosen)
+        assert not any(p.requires_grad for p in model.encoder.parameters())
+        named = {id(p): name for name, p in model.named_parameters()}
+        names = [named[id(p)] for p in chosen]
+        assert all(name.startswith("decoder.") for name in names)
+        assert len(names) == len(set(names))
+        fitted = {"from_latents", "from_bands"}
+        assert {"transform" if fitted & set(name.split(".")) else "networks" for name in names} == learnt
 
 
 def test_the_scale_of_latents_can_change_without_changing_a_picture() -> None:
