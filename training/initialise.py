@@ -212,14 +212,12 @@ def metric(recipe: Recipe, run: Path, data: Portraits, networks: Networks) -> Te
     key = [[d["sha256"] for d in data.sources], size, losses.identity_faces, rank, recipe.seed, jitter]
     parts: list[Tensor] = []
     for name in losses.recognisers:
-        recogniser = networks.recogniser(name)
-        digest = hashlib.sha256(json.dumps(key).encode())
-        for weight in recogniser.state_dict().values():
-            digest.update(weight.numpy().tobytes())
-        path = run.parent / f"identity-metric-{name}-{digest.hexdigest()[:12]}.pt"
+        weights = networks.recogniser_file(name).read_bytes()
+        digest = hashlib.sha256(json.dumps(key).encode() + weights).hexdigest()
+        path = run.parent / f"identity-metric-{name}-{digest[:12]}.pt"
         if not path.exists():
             x_BCHW = to_signal(data.sample(size, losses.identity_faces, recipe.seed))
-            write(path, {"metric_RP": identity_metric(recogniser, x_BCHW, rank, recipe.seed, jitter)})
+            write(path, {"metric_RP": identity_metric(networks.recogniser(name), x_BCHW, rank, recipe.seed, jitter)})
         parts.append(read(path, torch.device("cpu"))["metric_RP"])
     mean_RP: Tensor = torch.cat(parts) * float(len(parts)) ** -0.5
     return mean_RP

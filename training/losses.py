@@ -17,6 +17,7 @@ from training.recognisers import FaceRes, Recogniser, SFace, blurred, strayed
 RIVALS = 512  # faces that losses.contrast tells apart
 SAME_PERSON = 0.4  # cosine from which two pictures may show one person
 TEMPERATURE = 0.1  # of the cosines
+RECOGNISERS: dict[str, type[SFace | FaceRes]] = {"sface": SFace, "faceres": FaceRes}
 
 Output = VAEOutput | VQVAEOutput | ProgressiveOutput
 
@@ -30,11 +31,13 @@ class Networks:
     vgg: Path | None = None
     lpips: Path | None = None
 
+    def recogniser_file(self, name: str) -> Path:
+        """The weights of the one that a recipe calls ``name``; ValueError where they are missing."""
+        return needed(getattr(self, name), f"the recogniser {name}", f"--{name}")
+
     def recogniser(self, name: str) -> Recogniser:
-        """The one that a recipe calls ``name``; ValueError where its weights are missing."""
-        if name == "sface":
-            return SFace(needed(self.sface, "the recogniser sface", "--sface"))
-        return FaceRes(needed(self.faceres, "the recogniser faceres", "--faceres"))
+        """The network with these weights."""
+        return RECOGNISERS[name](self.recogniser_file(name))
 
 
 class Criterion(nn.Module):

@@ -6,6 +6,7 @@ age, gender and identity recognition in organizing photo albums using multi-outp
 VGGFace2. Two that learnt from other people, through another network, teach less of the quirks of either.
 """
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ FACERES_SHARE = 112 / 128  # of the portrait's width
 FACERES_STRIDES = (2, 1, 1, 2, 1, 1, 1, 2, 1, 1, 1, 2, *(1,) * 11, 2, 1, 1, 1)  # of its convolutions
 
 
-class Recogniser(nn.Module):
+class Recogniser(nn.Module, ABC):
     """Portraits x_BCHW in [-1, 1], RGB, any square size -> unit embeddings e_BE.
 
     A frozen chain of layers that sees ``crop`` pixels square, placed by ``theta``, a matrix of ``affine_grid``.
@@ -41,9 +42,9 @@ class Recogniser(nn.Module):
         self.crop = crop
         self.register_buffer("theta", theta)
 
+    @abstractmethod
     def signal(self, pixels_BCHW: Tensor) -> Tensor:
         """Pixels from 0 to 255, as the network was trained on them."""
-        raise NotImplementedError
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         return self.look(x_BCHW)[0]

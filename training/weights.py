@@ -20,6 +20,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from training.files import replace
 from training.perceptual import ALEX, VGG16, Conv
 
 Floats = NDArray[np.float32]
@@ -115,10 +116,9 @@ def known(path: Path, sha256: str) -> Iterator[tarfile.TarFile]:
 def written(path: Path, arrays: dict[str, NDArray[Any]], save: Callable[..., None]) -> Path:
     """The arrays in a file at ``path``, whole or not at all; its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".part")
-    with partial.open("wb") as file:
-        save(file, **arrays)
-    partial.replace(path)
+    file = io.BytesIO()
+    save(file, **arrays)
+    replace(path, file.getbuffer())
     return path
 
 

@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 
 from app import archives, errors
 from app.api import problems
-from app.api.compress import PICTURE_ERRORS, FrameMethod, MaxBytes, ModelName, ModelVersion
+from app.api.compress import PICTURE_ERRORS, FrameMethod, MaxBytes, ModelName, ModelVersion, observed
 from app.api.facts import model_header
 from app.api.negotiate import PAYLOAD, content_type, negotiate
 from app.api.reconstruct import PAYLOAD_ERRORS
@@ -93,12 +93,10 @@ async def compress_batch(
     coder = await service.coder(model, version)
     coder.budget(max_bytes)
     items = await _pictures(request)
-    name, number = coder.manifest.name, str(coder.manifest.version)
 
     async def compute(batch: Batch, data: bytes, timings: Timings) -> Answer:
         done = await batch.run(service.compress(data, frame, coder, max_bytes, timings), timings)
-        service.metrics.payload_bytes.labels(name, number).observe(len(done.payload))
-        service.metrics.ratio.labels(name, number).observe(3 * coder.size**2 / len(done.payload))
+        observed(service, done)
         return Answer(coder, done.payload, PAYLOAD)
 
     return stream(request, items, compute, media_type, {"Cameo-Model": model_header(coder)})

@@ -71,10 +71,7 @@ async def compress(
     coder = await service.coder(model, version)
     data = await read_image(request)
     done = await run(request, service.compress(data, frame, coder, max_bytes, request.state.timings))
-    name, number = coder.manifest.name, str(coder.manifest.version)
-    sizes = _sizes(done)
-    service.metrics.payload_bytes.labels(name, number).observe(sizes.payload)
-    service.metrics.ratio.labels(name, number).observe(sizes.ratio)
+    sizes = observed(service, done)
     headers = {"Cameo-Model": model_header(coder)}
     if media_type == PAYLOAD:
         headers |= {
@@ -84,7 +81,7 @@ async def compress(
         }
         return Response(done.payload, headers=headers, media_type=PAYLOAD)
     answer = CompressAnswer(
-        model=name,
+        model=coder.manifest.name,
         version=coder.manifest.version,
         digest=coder.stored.digest,
         tokens=_tokens(done),
@@ -95,15 +92,20 @@ async def compress(
     return JSONResponse(answer.model_dump(), headers=headers)
 
 
-def _sizes(done: Compressed) -> Sizes:
-    pixels, payload = done.coder.size**2, len(done.payload)
-    return Sizes(
+def observed(service: Service, done: Compressed) -> Sizes:
+    """What it takes, which goes into the metrics."""
+    manifest, pixels, payload = done.coder.manifest, done.coder.size**2, len(done.payload)
+    sizes = Sizes(
         upload=done.upload_bytes,
         portrait=3 * pixels,
         payload=payload,
         ratio=round(3 * pixels / payload, 3),
         bits_per_pixel=round(8 * payload / pixels, 4),
     )
+    labels = manifest.name, str(manifest.version)
+    service.metrics.payload_bytes.labels(*labels).observe(sizes.payload)
+    service.metrics.ratio.labels(*labels).observe(sizes.ratio)
+    return sizes
 
 
 def _tokens(done: Compressed) -> Tokens:

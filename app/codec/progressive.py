@@ -143,7 +143,7 @@ class Prior:
 
 
 class Stream:
-    """The stream of K <= T tokens, as a list of decisions that is worked out as far as it is needed.
+    """The stream of K <= T tokens, as a list of decisions that :meth:`body` works out as far as it needs them.
 
     Raises WrongTokenShape for more than T tokens, TokenOutOfRange for the first impossible one, TypeError where
     they are not integers.
@@ -152,9 +152,6 @@ class Stream:
     def __init__(self, tokens_K: NDArray[np.integer[Any]], prior: Prior) -> None:
         check(tokens_K, prior)
         self._tokens, self._prior = tokens_K, prior
-        self._probabilities: list[int] = []
-        self._answers: list[bool] = []
-        self._counts: list[NDArray[np.int64]] = []  # of the decisions of each token
 
     def body(self, most_bytes: int) -> bytes:
         """The first ``most_bytes`` bytes; all of the stream where it is no longer than that.
@@ -191,11 +188,13 @@ class Stream:
         return int(np.searchsorted(np.concatenate(self._counts).cumsum(), decided, "right"))
 
     def _decisions(self) -> Iterator[tuple[int, bool]]:
-        """Probability and answer of each decision."""
-        yield from zip(self._probabilities, self._answers, strict=True)
+        """Probability and answer of each decision, kept for :meth:`held`."""
+        self._probabilities: list[int] = []
+        self._answers: list[bool] = []
+        self._counts: list[NDArray[np.int64]] = []  # of the decisions of each token
         tokens_K, prior, refines_K = self._tokens, self._prior, _refinements(self._tokens, self._prior)
         h_BH = _contexts(tokens_K, prior)
-        for start in range(sum(map(len, self._counts)), len(tokens_K), _PART):
+        for start in range(0, len(tokens_K), _PART):
             part = slice(start, start + _PART)
             token_K, refine_K = tokens_K[part], refines_K[part]
             K = len(token_K)
