@@ -45,8 +45,9 @@ class Metrics:
         self.waiting = Gauge("cameo_queue_length", "Requests waiting for a worker or a batch.", registry=r)
         self.backlog = Gauge("cameo_backlog_seconds", "Work accepted and not finished, as expected.", registry=r)
         self.refused = Counter(
-            "cameo_refused_total", "Requests not served: queue (full), or deadline (too late).", ("reason",), registry=r
-        )
+            "cameo_refused_total", "Work not accepted: queue (full; a batch asks again), or deadline (too late).",
+            ("reason",), registry=r,
+        )  # fmt: skip
         self.cancelled = Counter(
             "cameo_cancelled_total", "Requests whose client left: waiting or running.", ("stage",), registry=r
         )
