@@ -249,6 +249,7 @@ class Registry(Generic[M]):
     def _load_verified(self, entry: Entry[M], stamp: Fingerprint | None) -> M | None:
         """Load a model and keep it; None where that fails, and ``entry.failure`` says why.
 
+        It says nothing of a version that was withdrawn meanwhile: that is unknown from then on, not refused.
         ``stamp`` is the fingerprint from before the files were verified; None: verify them again.
         """
         if entry.loaded:
@@ -264,9 +265,12 @@ class Registry(Generic[M]):
             if folder_fingerprint(folder) != stamp:
                 raise not_served(entry.stored.key, "Its files changed while they were being read.")
         except RefusedVersion as error:
-            entry.fail(error.facts["reason"], again=isinstance(error.__cause__, OSError))
+            if folder.exists():
+                entry.fail(error.facts["reason"], again=isinstance(error.__cause__, OSError))
             return None
         except Exception as error:
+            if not folder.exists():
+                return None
             log.exception("%s version %d does not load", *entry.stored.key)
             entry.fail(f"It does not load: {type(error).__name__}: {error}", again=isinstance(error, OSError))
             return None

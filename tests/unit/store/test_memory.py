@@ -172,6 +172,21 @@ def test_what_was_withdrawn_meanwhile_is_unknown(store: Registry[str]) -> None:
     assert [entry.stored.manifest.version for entry in store.entries] == [2, 3, 4]
 
 
+def test_what_is_withdrawn_while_it_loads_is_unknown(store: Registry[str], loader: Loader) -> None:
+    entry, other = store.get(version=1), store.get(version=2)
+    shutil.rmtree(entry.stored.folder)
+    loader.error = FileNotFoundError(entry.stored.weights)
+    with pytest.raises(UnknownVersion):
+        _ = entry.model
+    loader.error = KeyError("decoder")  # another version is refused, and the store served anew without it
+    with pytest.raises(RefusedVersion):
+        _ = other.model
+    loader.error = None
+    assert not any(refusal.version == 1 for refusal in store.refused)
+    with pytest.raises(UnknownVersion):
+        _ = store.get(version=1).model
+
+
 def test_what_was_changed_meanwhile_is_refused(store: Registry[str], edit: Callable[..., None]) -> None:
     entry = store.get(version=1)
     edit(entry.stored.folder, description="Another.")
