@@ -264,15 +264,15 @@ class Registry(Generic[M]):
             model = self._load(entry.stored)
             if folder_fingerprint(folder) != stamp:
                 raise not_served(entry.stored.key, "Its files changed while they were being read.")
-        except RefusedVersion as error:
-            if folder.exists():
-                entry.fail(error.facts["reason"], again=isinstance(error.__cause__, OSError))
-            return None
         except Exception as error:
             if not folder.exists():
                 return None
-            log.exception("%s version %d does not load", *entry.stored.key)
-            entry.fail(f"It does not load: {type(error).__name__}: {error}", again=isinstance(error, OSError))
+            if isinstance(error, RefusedVersion):
+                reason, cause = error.facts["reason"], error.__cause__
+            else:
+                log.exception("%s version %d does not load", *entry.stored.key)
+                reason, cause = f"It does not load: {type(error).__name__}: {error}", error
+            entry.fail(reason, again=isinstance(cause, OSError))
             return None
         entry.keep(model)
         return model
