@@ -1,31 +1,18 @@
 """Archives damaged in every way: items within their limits or a clear error, never anything else."""
 
-import io
 import json
-import zipfile
 from collections.abc import Callable
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from app.archives import TAR_END, Item, Limits, label, lines, tar_entry, untar, unzip
+from app.archives import Item, Limits, label, lines, untar, unzip
 from app.errors import CameoError, TooManyItems
+from tests.archives import tarred, zipped
 
 LIMITS = Limits(items=4, bytes=1000)
 FILES = {"a.jpg": b"first", "folder/b.jpg": bytes(range(256)) * 3, "c": b""}
-
-
-def zipped() -> bytes:
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, data in FILES.items():
-            archive.writestr(name, data)
-    return file.getvalue()
-
-
-def tarred() -> bytes:
-    return b"".join(tar_entry(name, data) for name, data in FILES.items()) + TAR_END
 
 
 def listed() -> bytes:
@@ -34,8 +21,8 @@ def listed() -> bytes:
 
 Opener = Callable[[bytes, Limits], list[Item]]
 KINDS: dict[str, tuple[Opener, bytes]] = {
-    "zip": (unzip, zipped()),
-    "tar": (untar, tarred()),
+    "zip": (unzip, zipped(FILES)),
+    "tar": (untar, tarred(FILES)),
     "lines": (lines, listed()),
 }
 

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.archives import tarred, zipped
 from tests.service.conftest import BODY_LIMIT, TAKE_PAYLOAD
 from tests.service.pictures import FACE, PHOTO, file, png
 from tests.service.server import Server, problem, serve
@@ -26,24 +27,6 @@ ASIS = "/compress/batch?frame=asis"
 
 def faces(count: int) -> dict[str, bytes]:
     return {f"{i}.png": png(FACE.rotate(3 * i).resize((96, 96))) for i in range(count)}
-
-
-def zipped(files: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
-    body = io.BytesIO()
-    with zipfile.ZipFile(body, "w", method) as archive:
-        for name, data in files.items():
-            archive.writestr(name, data)
-    return body.getvalue()
-
-
-def tarred(files: dict[str, bytes]) -> bytes:
-    body = io.BytesIO()
-    with tarfile.open(fileobj=body, mode="w") as archive:
-        for name, data in files.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            archive.addfile(info, io.BytesIO(data))
-    return body.getvalue()
 
 
 def rows(answer: httpx.Response) -> list[Any]:
