@@ -174,10 +174,11 @@ def parts(
     metric_RP = metric(recipe, run, data, networks)
     model = build(recipe.model)
     codebook = Codebook(model.quantiser, recipe.quantiser) if isinstance(model, VQVAE | GridVQVAE) else None
-    if begin and start:
-        load_version(model, recipe, start)
-    elif begin and ranks.writer:
+    refit = recipe.optimise.refit
+    if begin and ranks.writer and (refit or not start):
         initialise(model, codebook, recipe, data, metric_RP)
+    if begin and start:
+        load_version(model, recipe, start, networks=refit)
     model.to(device)
     if recipe.optimise.channels_last:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -247,13 +248,18 @@ def rescale(model: Progressive, step: float) -> None:
         out.weight.mul_(step)
 
 
-def load_version(model: Model, recipe: Recipe, folder: Path) -> None:
-    """Weights of a published version into a model that has the same ones; ValueError for another architecture."""
+def load_version(model: Model, recipe: Recipe, folder: Path, *, networks: bool) -> None:
+    """Weights of a published version into a model that has the same ones; ValueError for another architecture.
+
+    Of the ``networks`` alone: not the linear transform, nor what quantises its latents.
+    """
     stored = read_version(folder)
     weights = load_file(stored.weights)
     if {k: w.shape for k, w in weights.items()} != {k: w.shape for k, w in model.state_dict().items()}:
         raise ValueError(f"{folder} has another architecture than the recipe {recipe.name}: {stored.manifest.model}")
-    model.load_state_dict(weights)
+    if networks:
+        weights = {name: weights[name] for name, p in model.named_parameters() if p.requires_grad}
+    model.load_state_dict(weights, strict=not networks)
 
 
 def drawn(

@@ -103,6 +103,7 @@ class Optimise(_Section):
         default=0.0, ge=0, le=1, description="share of learning_rate at which the linear transform learns; 0: frozen"
     )
     encoder: bool = Field(default=True, description="whether the encoder learns; false: the decoder alone does")
+    refit: bool = Field(default=False, description="with --from: take its networks, but fit the transform anew")
     warmup: int = Field(default=200, ge=0, description="steps of linear warm-up; a cosine to zero follows")
     weight_decay: Weight = 0.01
     clip: Positive = Field(default=1.0, description="largest norm of the gradient")

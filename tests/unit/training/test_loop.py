@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from app.nn import build
 from app.nn.progressive import Progressive
@@ -206,6 +207,19 @@ def test_a_run_begins_with_a_published_version(recipe: Recipe, data: Portraits, 
     assert second < first
     with pytest.raises(ValueError, match="another recipe or beginning"):
         run(recipe, tmp_path / "second", data)
+
+    refitted = recipe.model_copy(update={"optimise": recipe.optimise.model_copy(update={"refit": True, "steps": 1})})
+    run(refitted, tmp_path / "refitted", data, start=version)
+    weights, published = checkpoint(tmp_path / "refitted")["model"], load_file(version / "model.safetensors")
+    unlearnt = checkpoint(tmp_path / "first")["model"]
+    networks = [name for name, p in build(recipe.model).named_parameters() if p.requires_grad]
+    torch.testing.assert_close(
+        {name: weights[name] for name in networks}, {name: published[name].float() for name in networks},
+        atol=0.01, rtol=0,
+    )  # fmt: skip
+    for transform in (name for name in weights if "to_bands" in name):
+        assert torch.equal(weights[transform], unlearnt[transform])
+
     wider = recipe.model_copy(update={"model": recipe.model | {"width": 16}})
     with pytest.raises(ValueError, match="has another architecture than the recipe"):
         run(wider, tmp_path / "third", data, start=version)
