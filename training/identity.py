@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from training.recognisers import Recogniser, strayed
+from app.nn.recogniser import Recogniser, strayed
 
 
 def identity_metric(

@@ -8,11 +8,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from app.nn.progressive import ProgressiveOutput
+from app.nn.recogniser import Recogniser, SFace, blurred, strayed
 from app.nn.vae import VAEOutput
 from app.nn.vqvae import VQVAEOutput
+from training.faceres import FaceRes
 from training.perceptual import LPIPS, Perceptual, unlike
 from training.recipe import Losses, Recipe
-from training.recognisers import FaceRes, Recogniser, SFace, blurred, strayed
 
 RIVALS = 512  # faces that losses.contrast tells apart
 SAME_PERSON = 0.4  # cosine from which two pictures may show one person

@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 
 from app import archives, errors
 from app.api import problems
-from app.api.compress import PICTURE_ERRORS, FrameMethod, MaxBytes, ModelName, ModelVersion, observed
+from app.api.compress import PICTURE_ERRORS, Effort, FrameMethod, MaxBytes, ModelName, ModelVersion, observed
 from app.api.facts import model_header
 from app.api.negotiate import PAYLOAD, content_type, negotiate
 from app.api.reconstruct import PAYLOAD_ERRORS
@@ -81,6 +81,7 @@ async def compress_batch(
     version: ModelVersion = None,
     max_bytes: MaxBytes = None,
     frame: FrameMethod = "auto",
+    effort: Effort = "fast",
 ) -> Response:
     """Each picture gives what `/compress` gives for it alone, and fails alone.
 
@@ -92,10 +93,11 @@ async def compress_batch(
     require_room(request)
     coder = await service.coder(model, version)
     coder.budget(max_bytes)
+    service.check_effort(coder, effort)
     items = await _pictures(request)
 
     async def compute(batch: Batch, data: bytes, timings: Timings) -> Answer:
-        done = await batch.run(service.compress(data, frame, coder, max_bytes, timings), timings)
+        done = await batch.run(service.compress(data, frame, coder, max_bytes, effort, timings), timings)
         observed(service, done)
         return Answer(coder, done.payload, PAYLOAD)
 

@@ -34,6 +34,13 @@ FrameMethod = Annotated[
     Literal["auto", "asis"],
     Query(description="auto: find the face and warp it to the canonical portrait; asis: centre square, resized"),
 ]
+Effort = Annotated[
+    Literal["fast", "best"],
+    Query(
+        description="best: search for the tokens of which the decoder makes the likest face. It takes a second or two "
+        "of a CPU for a model with several rates; others have no such search"
+    ),
+]
 
 
 @router.post(
@@ -56,6 +63,7 @@ async def compress(
     version: ModelVersion = None,
     max_bytes: MaxBytes = None,
     frame: FrameMethod = "auto",
+    effort: Effort = "fast",
 ) -> Response:
     """Decode the picture, frame the face, encode it, pack the tokens.
 
@@ -70,7 +78,7 @@ async def compress(
     require_room(request)
     coder = await service.coder(model, version)
     data = await read_image(request)
-    done = await run(request, service.compress(data, frame, coder, max_bytes, request.state.timings))
+    done = await run(request, service.compress(data, frame, coder, max_bytes, effort, request.state.timings))
     sizes = observed(service, done)
     headers = {"Cameo-Model": model_header(coder)}
     if media_type == PAYLOAD:

@@ -14,6 +14,8 @@ from app.engine.runtime import runtime, stack
 from app.errors import BudgetTooSmall, TokenOutOfRange, WrongTokenShape
 from app.nn import Model, build
 from app.nn.progressive import Progressive
+from app.nn.recogniser import Recogniser
+from app.nn.search import Search
 from app.store.reader import StoredVersion
 
 
@@ -24,21 +26,22 @@ class Coder:
     see :mod:`app.engine.runtime`. ``prior`` is None for a model with one rate; with a prior, the first tokens of a
     portrait stand for a coarser face, and a payload holds as many as fit.
 
-    ``encoding`` and ``decoding`` are for :mod:`app.engine.scheduler`; they and the methods give the same.
+    ``encoding`` and ``decoding`` are for :mod:`app.engine.scheduler`; they and the methods give the same. ``searching``
+    takes what :meth:`search` gives, for a round of it.
     """
 
     def __init__(self, stored: StoredVersion, device: torch.device, backend: str = "auto") -> None:
         self.stored = stored
         self.manifest = stored.manifest
         self.size: int = stored.manifest.portrait
-        model = load_model(stored, device)
+        self._model = model = load_model(stored)
         self._runtime = runtime(model, device, backend)
-        self._model = model.cpu()  # what is left for it are integers, and look-ups of codes
         self.levels = model.levels
         self.prior = codec.Prior(**model.prior) if isinstance(model, Progressive) else None
         labels = self.manifest.name, str(self.manifest.version)
         self.encoding = Lane((*labels, "encode"), self.encode, self._runtime.encoder.most)
         self.decoding = Lane((*labels, "decode"), self.decode, self._runtime.decoder.most)
+        self.searching = Lane((*labels, "search"), _improve, 1)
         self._prove()
 
     def _prove(self) -> None:
@@ -64,6 +67,12 @@ class Coder:
         rows = [tuple(x.numpy() for x in self._model.dequantise(torch.from_numpy(each)[None])) for each in tokens]
         pixels_BHWC = self._runtime.decoder.run(*stack(rows)).transpose(0, 2, 3, 1)
         return list(np.ascontiguousarray(pixels_BHWC))
+
+    def search(self, recogniser: Recogniser, portrait_HWC: NDArray[np.uint8], count: int) -> Search:
+        """A search for better tokens of a portrait, ``count`` of which go into its payload. Only with a prior."""
+        assert isinstance(self._model, Progressive)
+        pixels_CHW = torch.from_numpy(portrait_HWC.transpose(2, 0, 1).copy())
+        return Search(self._model, recogniser, pixels_CHW, count)
 
     def tokens(self, portrait_HWC: NDArray[np.uint8]) -> NDArray[np.int64]:
         """:meth:`encode` of one portrait."""
@@ -136,8 +145,14 @@ class Coder:
         return checked
 
 
-def load_model(stored: StoredVersion, device: torch.device) -> Model:
+def _improve(searches: list[Search]) -> list[Search]:
+    for search in searches:
+        search.improve()
+    return searches
+
+
+def load_model(stored: StoredVersion) -> Model:
     """The network of a verified version, in float32 and evaluation mode."""
     model = build(stored.manifest.model)
     model.load_state_dict(load_file(stored.weights))
-    return model.eval().requires_grad_(False).to(device)
+    return model.eval().requires_grad_(False)

@@ -9,6 +9,7 @@ import io
 import logging
 import warnings
 from collections.abc import Callable
+from copy import deepcopy
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, NamedTuple
@@ -45,7 +46,12 @@ class Runtime(NamedTuple):
 
 
 def runtime(model: Model, device: torch.device, backend: str) -> Runtime:
-    """``backend``: torch, onnx, or auto, which is onnx on CPUs where the extra ``fast`` is installed."""
+    """``backend``: torch, onnx, or auto, which is onnx on CPUs where the extra ``fast`` is installed.
+
+    ``model`` is on the CPU and stays there; another device gets a copy.
+    """
+    if device.type != "cpu":
+        model = deepcopy(model).to(device)
     encoder, decoder = _Encoder(model).eval(), _Decoder(model).eval()
     if backend == "onnx" and not onnx_installed():
         raise ValueError("CAMEO_BACKEND=onnx needs the extra fast: pip install 'cameo[fast]'")

@@ -5,7 +5,8 @@ import gc
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
+from importlib.util import find_spec
 from typing import Generic, NamedTuple, TypeVar
 
 import cv2
@@ -20,9 +21,11 @@ from app.engine.jobs import Call, Job, Lane, Timings
 from app.engine.models import Coder
 from app.engine.scheduler import Kind, Scheduler
 from app.engine.watch import Watch
-from app.errors import NotReady, OverlongPayload
+from app.errors import InvalidParameter, NotReady, OverlongPayload
 from app.images import decode, encode, megapixels
 from app.metrics import Metrics
+from app.nn.recogniser import SFace
+from app.nn.search import ROUNDS
 from app.portrait import Framed, Framer, asis
 from app.quality import IdentityJudge, installed_judge
 from app.store import Entry, Registry
@@ -73,8 +76,8 @@ class Service:
         )
         self.watch = Watch(self.registry, settings.store_poll_seconds, self._store_changed)
         self.framer = Framer(settings.detector)
-        judge = settings.judge or installed_judge()
-        self.judge: IdentityJudge | None = IdentityJudge(judge) if judge else None
+        self._judge_file = settings.judge or installed_judge()
+        self.judge: IdentityJudge | None = IdentityJudge(self._judge_file) if self._judge_file else None
         self.ready = False
         self.draining = False
         self.reason = "models are being loaded"
@@ -136,20 +139,49 @@ class Service:
             raise NotReady(f"not ready: {self.reason}", reason=self.reason, retry_after=1)
 
     def compress(
-        self, data: bytes, frame: str, coder: Coder, max_bytes: int | None, timings: Timings
+        self, data: bytes, frame: str, coder: Coder, max_bytes: int | None, effort: str, timings: Timings
     ) -> Work[Compressed]:
-        """An uploaded picture to a payload of at most ``max_bytes``; ImageError or BudgetTooSmall at once."""
+        """An uploaded picture to a payload of at most ``max_bytes``.
+
+        ImageError, BudgetTooSmall, or InvalidParameter where the ``effort`` cannot be made, at once.
+        """
         budget = coder.budget(max_bytes)
-        kind = Kind(f"compress {frame} {coder.size}", megapixels(data, self.settings.max_pixels))
+        self.check_effort(coder, effort)
+        kind = Kind(f"compress {frame} {coder.size} {effort}", megapixels(data, self.settings.max_pixels))
 
         def job() -> Job[Compressed]:
             framed = self.frame(data, frame, coder.size, timings)
             tokens = yield Call(coder.encoding, framed.portrait)
             with timings.stage("encode"):
                 payload, held = coder.pack_first(tokens, budget)
+            if effort == "best":
+                search = coder.search(self._recogniser, framed.portrait, len(held))
+                for _ in range(ROUNDS):
+                    yield Call(coder.searching, search)
+                with timings.stage("encode"):
+                    payload, held = coder.pack_first(search.tokens().numpy(), budget)
             return Compressed(coder, len(data), framed, held, payload)
 
         return Work(job(), kind, coder.encoding)
+
+    def check_effort(self, coder: Coder, effort: str) -> None:
+        """InvalidParameter where a model, or this service, cannot do it."""
+        if effort == "fast":
+            return
+        if coder.prior is None:
+            raise InvalidParameter(
+                f"effort=best is for models with several rates; {coder.manifest.name} has one", parameter="effort"
+            )
+        if not self._judge_file or not find_spec("onnx"):
+            raise InvalidParameter(
+                "effort=best needs SFace, which this service does not have: pip install 'cameo[fast]'",
+                parameter="effort",
+            )
+
+    @cached_property
+    def _recogniser(self) -> SFace:
+        assert self._judge_file
+        return SFace(self._judge_file)
 
     def reconstruct(
         self, coder: Coder, read: Callable[[], NDArray[np.int64]], media_type: str, timings: Timings

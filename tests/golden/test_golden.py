@@ -106,7 +106,7 @@ def test_a_face_is_the_same_alone_in_a_batch_on_two_threads_and_on_a_gpu(
     shipped: Registry[Coder], case: str, device: str
 ) -> None:
     coder, _ = coder_of(shipped, case)
-    model = load_model(coder.stored, torch.device(device))
+    model = load_model(coder.stored).to(device)
     idx = torch.from_numpy(coder.unpack(codec.unwrap((HERE / f"{case}.cameo").read_bytes())))[None].to(device)
     golden = np.asarray(Image.open(HERE / f"{case}.png")).astype(int)
     before = torch.get_num_threads()

@@ -3,6 +3,7 @@
 import base64
 import io
 import itertools
+import json
 from typing import Any
 
 import httpx
@@ -71,6 +72,29 @@ def test_a_larger_budget_than_the_last_rate_gives_the_last_rate(api: httpx.Clien
 
 def test_without_a_budget_the_default_rate_is_taken(api: httpx.Client) -> None:
     assert compress(api) == compress(api, max_bytes=PROGRESSIVE_DEFAULT)
+
+
+def test_a_search_gives_another_payload_for_the_same_budget(api: httpx.Client, coarse: bytes) -> None:
+    found = [compress(api, max_bytes=96, effort="best") for _ in range(2)]
+    assert found[0] == found[1]
+    payload = base64.b64decode(found[0]["payload"])
+    assert len(coarse) - 2 <= len(payload) <= 96
+    assert payload != coarse
+    assert draw(api, payload).content != draw(api, coarse).content
+    assert draw(api, payload).content == draw_tokens(api, found[0]["tokens"]["indices"]).content
+    query: dict[str, Any] = {"model": MODEL, "max_bytes": 96, "effort": "best"}
+    lines = api.post("/compress/batch", files={"image": PHOTO}, params=query).text.splitlines()
+    assert json.loads(lines[0])["payload"] == found[0]["payload"]
+
+
+def test_a_model_of_one_rate_has_no_search(api: httpx.Client) -> None:
+    query = {"model": "tiny-vae", "effort": "best"}
+    single = api.post("/compress", params=query, content=PHOTO, headers=PICTURE)
+    batch = api.post("/compress/batch", params=query, files={"image": PHOTO})
+    for answer in (single, batch):
+        body = problem(answer, "invalid-parameter", 422)
+        assert body["parameter"] == "effort"
+        assert "tiny-vae has one" in body["detail"]
 
 
 def test_below_the_least_rate_nothing_fits(api: httpx.Client) -> None:

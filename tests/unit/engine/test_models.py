@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from app import codec
-from app.engine.models import Coder
+from app.engine.models import Coder, load_model
+from app.engine.runtime import runtime
 from app.errors import BudgetTooSmall, TokenOutOfRange, WrongTokenShape
 from app.store.reader import StoredVersion, read_version
 from tests.tiny import PROGRESSIVE_DEFAULT, PROGRESSIVE_RATES
@@ -50,6 +51,12 @@ def test_a_portrait_becomes_tokens_a_payload_and_a_portrait(coder: Coder) -> Non
     assert drawn.shape == (coder.size, coder.size, 3)
     assert drawn.dtype == np.uint8
     assert drawn.flags.c_contiguous
+
+
+def test_another_device_gets_a_copy(vqvae: Coder) -> None:
+    model = load_model(vqvae.stored)
+    runtime(model, torch.device("meta"), "torch")
+    assert {p.device for p in model.parameters()} == {CPU}
 
 
 def test_loading_again_gives_the_same(coder: Coder) -> None:

@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from tests.unit.training.test_perceptual import CHANNELS, KERNELS
+from training.faceres import FACERES_STRIDES, FaceRes
 from training.perceptual import ALEX, LPIPS, VGG16, Perceptual
-from training.recognisers import FACERES_STRIDES, FaceRes
 from training.weights import INSIDE, make_faceres, make_weights, unpickle_arrays
 
 Tree = dict[str, Any]

@@ -89,12 +89,25 @@ def test_a_progressive_code_at_its_rates_or_those_asked_for(tmp_path: Path) -> N
     assert {picture.shape for picture in large.show([c.data for c in coded[1]])} == {(64, 64, 3)}
 
 
+def test_a_progressive_code_whose_tokens_are_searched_for(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", tiny_model("tiny-progressive"), PROGRESSIVE)
+    (fast,), (best,) = find(f"{run}@48", tmp_path), find(f"{run}@48:best", tmp_path)
+    assert (best.label, best.facts()["series"]) == (f"{run}, best, 48 bytes", f"{run}, best")
+    face = portraits(1)
+    (one,), (other,) = fast.code(face), best.code(face)
+    assert one.size == other.size == 48
+    assert one.data != other.data
+    assert len(find(f"{run}:best", tmp_path)) == len(RATES)
+
+
 def test_rates_that_a_model_has_not(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", *models()["grid"])
     with pytest.raises(ValueError, match="has one rate"):
         find(f"{run}@96", tmp_path)
     with pytest.raises(ValueError, match="the rates are whole numbers of bytes"):
         find(f"{run}@96,4", tmp_path)
+    with pytest.raises(ValueError, match=r":best: .* has one rate"):
+        find(f"{run}:best", tmp_path)
 
 
 def test_a_progressive_code_has_no_prior_before_its_end(tmp_path: Path) -> None:

@@ -1,31 +1,24 @@
-"""Face recognisers as differentiable torch modules, to train and to measure the identity of reconstructions.
+"""Face recognisers as differentiable torch modules.
 
 SFace: Zhong et al. 2021, "SFace: sigmoid-constrained hypersphere loss for robust face recognition"; the network is
-the MobileFaceNet-like one of the OpenCV model zoo. FaceRes: Savchenko 2019, "Efficient facial representations for
-age, gender and identity recognition in organizing photo albums using multi-output ConvNet"; a MobileNet trained on
-VGGFace2. Two that learnt from other people, through another network, teach less of the quirks of either.
+the MobileFaceNet-like one of the OpenCV model zoo.
 """
 
 from abc import ABC, abstractmethod
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import torch
 import torch.nn.functional as F
-from onnx import numpy_helper
 from torch import Tensor, nn
 
 from app.portrait import ARCFACE, EYE_DISTANCE, EYE_LINE
-from training.perceptual import read_arrays
 
 PORTRAIT = 128  # portraits of other sizes are brought to this one first, as a viewer would
 SFACE_CROP = 112  # pixels
-FACERES_CROP = 160  # pixels
 BLUR_REACH = 4  # pixels
-FACERES_SHARE = 112 / 128  # of the portrait's width
-FACERES_STRIDES = (2, 1, 1, 2, 1, 1, 1, 2, 1, 1, 1, 2, *(1,) * 11, 2, 1, 1, 1)  # of its convolutions
 
 
 class Recogniser(nn.Module, ABC):
@@ -79,8 +72,9 @@ class SFace(Recogniser):
     """
 
     def __init__(self, weights: Path) -> None:
+        onnx = import_module("onnx")  # an extra
         graph = onnx.load(str(weights)).graph
-        array = {t.name: torch.from_numpy(numpy_helper.to_array(t).copy()) for t in graph.initializer}
+        array = {t.name: torch.from_numpy(onnx.numpy_helper.to_array(t).copy()) for t in graph.initializer}
         layers: list[nn.Module] = []
         for node in graph.node:
             attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
@@ -109,33 +103,6 @@ class SFace(Recogniser):
 
     def signal(self, pixels_BCHW: Tensor) -> Tensor:
         return (pixels_BCHW - self.offset) * self.scale
-
-
-class FaceRes(Recogniser):
-    """FaceRes, E = 1,024, from the npz file that ``python -m training weights`` makes.
-
-    It was trained at 224 pixels; at 160 it tells faces as well for half of the work. FileNotFoundError or ValueError
-    for another file.
-    """
-
-    mean_C11: Tensor
-
-    def __init__(self, weights: Path) -> None:
-        array = read_arrays(weights, [f"{kind}{i}" for i in range(len(FACERES_STRIDES)) for kind in "wb"])
-        layers: list[nn.Module] = []
-        for i, stride in enumerate(FACERES_STRIDES):
-            w = array[f"w{i}"]
-            groups = len(w) if i % 2 else 1  # every other one is depthwise
-            conv = nn.Conv2d(w.shape[1] * groups, len(w), w.shape[2], padding=w.shape[2] // 2, groups=groups)
-            conv.load_state_dict({"weight": w, "bias": array[f"b{i}"]})
-            # Trained in TensorFlow, which pads on the right and below only: the first window is the second one here.
-            layers += [conv if stride == 1 else Strided(conv, stride, first=1), nn.ReLU6()]
-        theta = torch.tensor([[FACERES_SHARE, 0.0, 0.0], [0.0, FACERES_SHARE, 0.0]])
-        super().__init__([*layers, MeanPool()], FACERES_CROP, theta)
-        self.register_buffer("mean_C11", torch.tensor([103.939, 116.779, 123.68]).view(3, 1, 1))
-
-    def signal(self, pixels_BCHW: Tensor) -> Tensor:
-        return pixels_BCHW.flip(1) - self.mean_C11  # blue first
 
 
 class MeanPool(nn.Module):

@@ -1,0 +1,79 @@
+"""The search with the real recogniser and the model that is shipped: one of random weights draws no face."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from app.engine.models import load_model
+from app.nn.blocks import to_signal
+from app.nn.progressive import Progressive
+from app.nn.recogniser import SFace
+from app.nn.search import LIKENESS, REACH, ROUNDS, Search
+from app.portrait import Framer
+from app.quality import installed_judge
+from app.store.reader import read_version
+from tests.faces import astronaut
+
+ROOT = Path(__file__).parents[3]
+COUNT = 1400
+
+
+@pytest.fixture(scope="module")
+def sface() -> SFace:
+    weights = installed_judge()
+    assert isinstance(weights, Path)
+    return SFace(weights)
+
+
+@pytest.fixture(scope="module")
+def model() -> Progressive:
+    newest = max((ROOT / "model_store" / "cameo-128").iterdir(), key=lambda folder: int(folder.name))
+    model = load_model(read_version(newest))
+    assert isinstance(model, Progressive)
+    return model
+
+
+def loss(model: Progressive, sface: SFace, picture_CHW: torch.Tensor, idx_T: torch.Tensor) -> float:
+    """What the search makes smaller, seen through one crop and without blur."""
+    x_1CHW = to_signal(picture_CHW[None])
+    drawn_1CHW = to_signal(model.decode(idx_T[None, :COUNT]))
+    likeness = (sface(drawn_1CHW) * sface(x_1CHW)).sum()
+    return float(F.mse_loss(drawn_1CHW, x_1CHW) + LIKENESS * (1 - likeness))
+
+
+def test_what_is_found_is_likelier_and_no_latent_went_far(model: Progressive, sface: SFace) -> None:
+    picture_CHW = portrait(model.config.size)
+    idx_1T = model.encode(picture_CHW[None])
+    search = Search(model, sface, picture_CHW, COUNT)
+    torch.testing.assert_close(search.tokens(), idx_1T[0])
+    for _ in range(ROUNDS):
+        search.improve()
+    found_T = search.tokens()
+    assert loss(model, sface, picture_CHW, found_T) < 0.7 * loss(model, sface, picture_CHW, idx_1T[0])
+
+    counts_1 = torch.tensor([COUNT])
+    last_L = model.planes.last(counts_1)[0]
+    step_L = 2.0 ** (model.config.planes - 1 - last_L)
+    before_L, after_L = (model.planes.values(idx_1T[:, :COUNT]), model.planes.values(found_T[None, :COUNT]))
+    moved_L = ((after_L - before_L).abs() / step_L)[0]
+    assert moved_L[last_L < 0].max() == 0
+    # A latent moved by half a step may come to the next value, and from zero to one beside it that lies a bit farther.
+    assert 0 < moved_L.max() <= 2 + REACH
+
+
+def test_a_search_is_the_same_again(model: Progressive, sface: SFace) -> None:
+    found = []
+    for _ in range(2):
+        search = Search(model, sface, portrait(model.config.size), COUNT)
+        search.improve()
+        search.improve()
+        found.append(search.tokens())
+    assert torch.equal(*found)
+    assert all(not p.requires_grad and p.grad is None for p in sface.parameters())
+
+
+def portrait(size: int) -> torch.Tensor:
+    framed = Framer().auto(astronaut(), size)
+    return torch.from_numpy(framed.portrait.transpose(2, 0, 1).copy())
