@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import trange
 
-from app.codec.progressive import BLOCK, MOST_CONTEXT, NAT
+from app.codec.prior import BLOCK, MOST_CONTEXT, NAT
 from app.nn.progressive import CODES, Progressive
 
 log = logging.getLogger("cameo.training")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from app.codec import fixed, progressive
 from app.codec.container import OVERHEAD, Coding, Payload, crc8, unwrap, wrap
-from app.codec.progressive import Prior
+from app.codec.prior import Prior
 from app.errors import DamagedPayload
 
 __all__ = [

@@ -6,8 +6,8 @@ Tokens are steps of bit planes. Each belongs to a latent and takes a value of th
     afterwards (a refinement)                       0 or 1: the lower or upper half of what is left
 
 A token is one or two yes-or-no decisions, numbered by what they ask: 0 "is it not zero?", and only then
-1 "is it negative?"; a refinement asks 2 "the upper half?". How likely a yes is comes from a NADE (Larochelle
-& Murray 2011) in integers, which sees all tokens of the blocks of 32 before the token's own; see ``Prior``.
+1 "is it negative?"; a refinement asks 2 "the upper half?". How likely a yes is comes from ``Prior``, which sees all
+tokens of the blocks of 32 before the token's own.
 
 A range coder turns decisions into bytes. A stream is a number in [0, 1), most significant byte first, and every
 decision narrows the interval in which the number lies; yes is its lower part. A body is the first bytes of a
@@ -21,125 +21,20 @@ No float takes part, so bodies and tokens are the same on every machine.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from decimal import Context, Decimal
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from app.codec.prior import BLOCK, PROBABILITY_BITS, VALUES, Prior
 from app.errors import TokenOutOfRange, WrongTokenShape
-
-BLOCK = 32
-VALUES = 3
-NAT = 2048  # logits are in units of 1 / NAT
-LEAST_LOGIT, MOST_LOGIT, LOGIT_SHIFT = -8 * NAT, 8 * NAT - 1, 4
-MOST_WEIGHT = 2**15 - 1  # of ``embed_T3H`` and ``output_T3H``: they fit 16 bits
-MOST_BIAS = 2**31 - 1
-MOST_CONTEXT = 255
 
 _REGISTER_BYTES = 4
 _ONE = 2**32  # the interval's width at the start
 _LEAST_RANGE = 2**24  # below it, a byte is out
 _LOW_BYTES = 2**24 - 1
-_PROBABILITY_BITS = 16
 _PART = 16 * BLOCK  # tokens whose decisions are worked out at once
 _FINER = 16  # the most bits by which two decisions in a row shift the interval
-
-
-def _table() -> NDArray[np.int64]:
-    # decimal rounds exp correctly, which no C library promises. 24 digits leave no doubt about the last one here.
-    exact, half = Context(prec=24), 1 << LOGIT_SHIFT - 1
-    scale = 1 << _PROBABILITY_BITS
-    upper = []
-    for middle in range(half, MOST_LOGIT, 2 * half):
-        no = exact.exp(exact.divide(Decimal(-middle), Decimal(NAT)))
-        upper.append(int(exact.to_integral_value(exact.divide(Decimal(scale), exact.add(Decimal(1), no)))))
-    upper_half = np.minimum(np.array(upper, np.int64), scale - 32)
-    return np.concatenate([scale - upper_half[::-1], upper_half])
-
-
-TABLE = _table()
-"""65536 times the probability of a yes, for each cell of 16 logits from -8 nats on: the sigmoid of its middle."""
-TABLE.flags.writeable = False
-
-
-@dataclass(frozen=True, eq=False)
-class Prior:
-    """How likely each decision is, given the tokens of earlier blocks. All arrays are integers of any type:
-
-        h_H   = sum of embed_T3H[u, token of u] over all tokens u of earlier blocks
-        a_H   = clip(h_H, 0, 255)
-        logit = clip(bias_T3[t, d] + sum_H output_T3H[t, d] a_H, -8 nats, 8 nats), in units of 1 / 2048 nat
-        P(decision d of token t is yes) = TABLE[(logit + 16384) >> 4] / 65536
-
-    ``latent_T`` names the latent of each token: any numbers from 0 on. The arrays must not change afterwards.
-    Raises ValueError where shapes or ranges are wrong.
-    """
-
-    latent_T: NDArray[np.integer[Any]]
-    embed_T3H: NDArray[np.integer[Any]]
-    output_T3H: NDArray[np.integer[Any]]
-    bias_T3: NDArray[np.integer[Any]]
-
-    def __post_init__(self) -> None:
-        T = len(self)
-        H = self.embed_T3H.shape[-1] if self.embed_T3H.ndim else 0
-        if not T:
-            raise ValueError("A prior has at least one token.")
-        for name, array, shape, least, most in (
-            ("latent_T", self.latent_T, (T,), 0, 2**31 - 1),
-            ("embed_T3H", self.embed_T3H, (T, VALUES, H), -MOST_WEIGHT, MOST_WEIGHT),
-            ("output_T3H", self.output_T3H, (T, VALUES, H), -MOST_WEIGHT, MOST_WEIGHT),
-            ("bias_T3", self.bias_T3, (T, VALUES), -MOST_BIAS, MOST_BIAS),
-        ):
-            if not np.issubdtype(array.dtype, np.integer):
-                raise ValueError(f"{name} is of {array.dtype}, not of integers.")
-            if array.shape != shape:
-                raise ValueError(f"{name} has the shape {list(array.shape)}, expected {list(shape)}.")
-            if array.size and not least <= int(array.min()) <= int(array.max()) <= most:
-                raise ValueError(f"{name} ranges over {array.min()} to {array.max()}, outside {least} to {most}.")
-
-    def __len__(self) -> int:
-        """T: the tokens of a whole list."""
-        return int(self.latent_T.shape[0]) if self.latent_T.ndim else 0
-
-    @cached_property
-    def latents(self) -> NDArray[np.int64]:
-        """``latent_T`` with the latents renumbered, without gaps."""
-        numbers: NDArray[np.int64] = np.unique(self.latent_T, return_inverse=True)[1]
-        return numbers
-
-    @cached_property
-    def rows(self) -> NDArray[np.int64]:
-        """RH: ``embed_T3H`` with a row for each token and value."""
-        return self.embed_T3H.astype(np.int64).reshape(len(self) * VALUES, self.embed_T3H.shape[2])
-
-    @cached_property
-    def outputs(self) -> NDArray[np.int64]:
-        """BDH: ``output_T3H`` in blocks."""
-        return self._blocks(self.output_T3H)
-
-    @cached_property
-    def biases(self) -> NDArray[np.int64]:
-        """BD: ``bias_T3`` in blocks."""
-        return self._blocks(self.bias_T3)
-
-    def _blocks(self, array: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
-        # The last block may lack tokens; nothing reads what is put in their place.
-        missing = -len(self) % BLOCK
-        filled = np.pad(array.astype(np.int64), ((0, missing), *((0, 0) for _ in array.shape[1:])))
-        return filled.reshape(len(filled) // BLOCK, BLOCK * VALUES, *array.shape[2:])
-
-    def probabilities(self, h_BH: NDArray[np.int64], first: int = 0) -> NDArray[np.int64]:
-        """65536 times the probability of a yes, BD, for the blocks from ``first`` on; ``h_BH`` are their contexts."""
-        blocks = slice(first, first + len(h_BH))
-        a_BH1 = np.minimum(np.maximum(h_BH, 0), MOST_CONTEXT)[:, :, None]
-        logit_BD = (self.outputs[blocks] @ a_BH1)[:, :, 0] + self.biases[blocks]
-        logit_BD = np.minimum(np.maximum(logit_BD, LEAST_LOGIT), MOST_LOGIT)
-        probability_BD: NDArray[np.int64] = TABLE[(logit_BD - LEAST_LOGIT) >> LOGIT_SHIFT]
-        return probability_BD
 
 
 class Stream:
@@ -170,7 +65,7 @@ class Stream:
         low, high = _ends(body)
         width, position, decided = _ONE, _REGISTER_BYTES, 0
         for probability, yes in zip(self._probabilities, self._answers, strict=True):
-            split = (width >> _PROBABILITY_BITS) * probability
+            split = (width >> PROBABILITY_BITS) * probability
             if yes:
                 if high >= split:
                     break
@@ -245,7 +140,7 @@ def unpack(body: bytes, prior: Prior) -> NDArray[np.int64]:
         for number, latent in enumerate(latents[start : start + BLOCK]):
             decision = 2 if refines[latent] else 0
             while True:
-                split = (width >> _PROBABILITY_BITS) * probabilities[VALUES * number + decision]
+                split = (width >> PROBABILITY_BITS) * probabilities[VALUES * number + decision]
                 yes = high < split
                 if yes:
                     width = split
@@ -325,7 +220,7 @@ def _encode(decisions: Iterator[tuple[int, bool]], following: Callable[[], list[
     out = bytearray()
     low, width = 0, _ONE  # the interval behind the bytes in ``out``; ``low`` may be over 1 until it is carried
     for probability, yes in decisions:
-        split = (width >> _PROBABILITY_BITS) * probability
+        split = (width >> PROBABILITY_BITS) * probability
         if yes:
             width = split
         else:
@@ -366,7 +261,7 @@ def _ending(low: int, width: int, following: list[int]) -> tuple[int, int]:
     for probability in following:
         while part < _LEAST_RANGE:
             part, shift = part << 8, shift - 8
-        part = (part >> _PROBABILITY_BITS) * probability
+        part = (part >> PROBABILITY_BITS) * probability
         splits.append(base + (part << shift))
     end = base + (width << _FINER)
     sizes = range((32 + _FINER) // 8)

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from app.codec.progressive import MOST_BIAS, MOST_WEIGHT, TABLE, Prior, check, pack, unpack
+from app.codec.prior import MOST_BIAS, MOST_WEIGHT, TABLE, Prior
+from app.codec.progressive import check, pack, unpack
 from app.errors import TokenOutOfRange, WrongTokenShape
 from tests.unit.codec.priors import fixed_prior, random_prior
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from app import codec
-from app.codec.progressive import NAT
+from app.codec.prior import NAT
 from app.nn import build
 from app.nn.progressive import Progressive
 from tests.tiny import PROGRESSIVE
