@@ -5,14 +5,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response, StreamingResponse
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
 from app import archives, errors
 from app.api import problems
-from app.api.compress import PICTURE_ERRORS, Effort, FrameMethod, MaxBytes, ModelName, ModelVersion, observed
+from app.api.compress import PICTURE_ERRORS, Wanted, observed
 from app.api.facts import model_header
 from app.api.negotiate import PAYLOAD, content_type, negotiate
 from app.api.reconstruct import PAYLOAD_ERRORS
@@ -75,14 +75,7 @@ def _streamed(what: str) -> dict[str, Any]:
         image={"type": "array", "items": {"type": "string", "format": "binary"}},
     ),
 )  # fmt: skip
-async def compress_batch(
-    request: Request,
-    model: ModelName = None,
-    version: ModelVersion = None,
-    max_bytes: MaxBytes = None,
-    frame: FrameMethod = "auto",
-    effort: Effort = "fast",
-) -> Response:
+async def compress_batch(request: Request, wanted: Annotated[Wanted, Depends()]) -> Response:
     """Each picture gives what `/compress` gives for it alone, and fails alone.
 
     The deadline is for all of them: what is not done by then fails with `deadline-exceeded`. While the service is
@@ -91,13 +84,14 @@ async def compress_batch(
     service: Service = request.app.state.service
     media_type = negotiate(request, NDJSON, TAR)
     require_room(request)
-    coder = await service.coder(model, version)
-    coder.budget(max_bytes)
-    service.check_effort(coder, effort)
+    coder = await service.coder(wanted.model, wanted.version)
+    coder.budget(wanted.max_bytes)
+    service.check_effort(coder, wanted.effort)
     items = await _pictures(request)
 
     async def compute(batch: Batch, data: bytes, timings: Timings) -> Answer:
-        done = await batch.run(service.compress(data, frame, coder, max_bytes, effort, timings), timings)
+        work = service.compress(data, wanted.frame, coder, wanted.max_bytes, wanted.effort, timings)
+        done = await batch.run(work, timings)
         observed(service, done)
         return Answer(coder, done.payload, PAYLOAD)
 

@@ -1,9 +1,10 @@
 """``POST /compress``: a picture in, tokens and a payload out."""
 
 import base64
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse, Response
 
 from app import errors
@@ -25,22 +26,29 @@ PICTURE_ERRORS = (
     errors.InternalError,
 )  # fmt: skip
 
-ModelName = Annotated[str | None, Query(description="name of the model; default: the store's", max_length=100)]
-ModelVersion = Annotated[int | None, Query(description="default: the model's default version", ge=1)]
-MaxBytes = Annotated[
-    int | None, Query(description="largest payload wanted, bytes; default: the version's default rate", ge=1)
-]
 FrameMethod = Annotated[
     Literal["auto", "asis"],
     Query(description="auto: find the face and warp it to the canonical portrait; asis: centre square, resized"),
 ]
-Effort = Annotated[
-    Literal["fast", "best"],
-    Query(
-        description="best: search for the tokens of which the decoder makes the likest face. It takes a second or two "
-        "of a CPU for a model with several rates; others have no such search"
-    ),
-]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The query of a request to compress."""
+
+    model: Annotated[str | None, Query(description="name of the model; default: the store's", max_length=100)] = None
+    version: Annotated[int | None, Query(description="default: the model's default version", ge=1)] = None
+    max_bytes: Annotated[
+        int | None, Query(description="largest payload wanted, bytes; default: the version's default rate", ge=1)
+    ] = None
+    frame: FrameMethod = "auto"
+    effort: Annotated[
+        Literal["fast", "best"],
+        Query(
+            description="best: search for the tokens of which the decoder makes the likest face. It takes a second or "
+            "two of a CPU; only models with several rates have such a search"
+        ),
+    ] = "fast"
 
 
 @router.post(
@@ -57,14 +65,7 @@ Effort = Annotated[
     },
     openapi_extra=REQUEST_BODY | {"parameters": [DEADLINE_PARAMETER]},
 )
-async def compress(
-    request: Request,
-    model: ModelName = None,
-    version: ModelVersion = None,
-    max_bytes: MaxBytes = None,
-    frame: FrameMethod = "auto",
-    effort: Effort = "fast",
-) -> Response:
+async def compress(request: Request, wanted: Annotated[Wanted, Depends()]) -> Response:
     """Decode the picture, frame the face, encode it, pack the tokens.
 
     A payload never has more than `max_bytes`. A model with several rates takes any budget from its least rate on
@@ -76,9 +77,10 @@ async def compress(
     service: Service = request.app.state.service
     media_type = negotiate(request, JSON, PAYLOAD)
     require_room(request)
-    coder = await service.coder(model, version)
+    coder = await service.coder(wanted.model, wanted.version)
     data = await read_image(request)
-    done = await run(request, service.compress(data, frame, coder, max_bytes, effort, request.state.timings))
+    work = service.compress(data, wanted.frame, coder, wanted.max_bytes, wanted.effort, request.state.timings)
+    done = await run(request, work)
     sizes = observed(service, done)
     headers = {"Cameo-Model": model_header(coder)}
     if media_type == PAYLOAD:
