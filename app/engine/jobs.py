@@ -43,12 +43,16 @@ class Lane:
     """One direction of one version: the calls that may be one batch.
 
     ``run`` takes up to ``limit`` items and gives as many results, each the same whatever it is together with. What a
-    batch of n takes is a n + b: the first items of ``fit`` are measured by :meth:`warm`.
+    batch of n takes is a n + b: the first items of ``fit`` are measured by :meth:`warm`. To a ``patient`` lane jobs
+    come again and again, and stand in line with new ones each time.
     """
 
-    def __init__(self, labels: tuple[str, str, str], run: Callable[[list[Any]], list[Any]], limit: int) -> None:
+    def __init__(
+        self, labels: tuple[str, str, str], run: Callable[[list[Any]], list[Any]], limit: int, patient: bool = False
+    ) -> None:
         self.labels = labels
         self.limit = limit
+        self.patient = patient
         self.fit = Fit(0.01, 0.0)
         self.waiting: deque[Task] = deque()
         self.coming = 0  # accepted jobs that will be here

@@ -41,7 +41,7 @@ class Coder:
         labels = self.manifest.name, str(self.manifest.version)
         self.encoding = Lane((*labels, "encode"), self.encode, self._runtime.encoder.most)
         self.decoding = Lane((*labels, "decode"), self.decode, self._runtime.decoder.most)
-        self.searching = Lane((*labels, "search"), _improve, 1)
+        self.searching = Lane((*labels, "search"), _improve, 1, patient=True)
         self._prove()
 
     def _prove(self) -> None:

@@ -1,9 +1,10 @@
 """Admission, batching and the workers: what is accepted, and which piece of it is done next.
 
-Each worker is a thread. It prefers jobs that a network has just served, then a batch, then the oldest new job. A batch
-goes as soon as it is as large as pays, or nobody else is on the way to it, or a worker has nothing else to do, or its
-first item has waited for as long as a further one would save. So nothing waits while the engine is idle, and under
-load nothing waits for a batch longer than that.
+Each worker is a thread. It prefers jobs that a network has just served, then a batch, then the oldest new job; what
+comes back for another round of a search waits behind the new jobs that were there before. A batch goes as soon as it
+is as large as pays, or nobody else is on the way to it, or a worker has nothing else to do, or its first item has
+waited for as long as a further one would save. So nothing waits while the engine is idle, and under load nothing waits
+for a batch longer than that.
 """
 
 import asyncio
@@ -169,9 +170,10 @@ class Scheduler:
                 return batch
         return None
 
-    @staticmethod
-    def _reason(lane: Lane, now: float) -> str | None:
+    def _reason(self, lane: Lane, now: float) -> str | None:
         """Why a lane's batch should go, if it should go before new work."""
+        if lane.patient and self._new and self._new[0].since < lane.waiting[0].since:
+            return None
         if len(lane.waiting) >= lane.most:
             return "full"
         if not lane.coming:

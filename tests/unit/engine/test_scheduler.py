@@ -98,6 +98,35 @@ def test_a_job_goes_through_its_network_and_its_stages_are_timed(scheduler: Sche
     assert sample(metrics, "cameo_batch_size_sum", **labels) == 1
 
 
+def test_a_search_takes_turns_with_new_jobs(scheduler: Scheduler) -> None:
+    order: list[str] = []
+    gate = Gate()
+
+    def note(items: list[str]) -> list[str]:
+        order.extend(items)
+        return items
+
+    rounds, once = Lane(("net", "1", "search"), note, 1, patient=True), Lane(("net", "1", "encode"), note, 1)
+
+    def search() -> Job[None]:
+        for number in range(3):
+            yield Call(rounds, f"round {number}")
+
+    def job(name: str) -> Job[None]:
+        yield Call(once, name)
+
+    async def scenario() -> None:
+        first = run(scheduler, gate.job())
+        await until(gate.begun.is_set)
+        jobs = [run(scheduler, search()), run(scheduler, job("a")), run(scheduler, job("b"))]
+        await until(lambda: len(scheduler._new) == 3)
+        gate.open.set()
+        await asyncio.gather(first, *jobs)
+
+    asyncio.run(scenario())
+    assert order == ["a", "round 0", "b", "round 1", "round 2"]
+
+
 def test_jobs_that_wait_go_as_one_batch_and_each_gets_its_own_result(scheduler: Scheduler, metrics: Metrics) -> None:
     network, gate = Network(limit=4), Gate()
 
