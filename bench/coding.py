@@ -18,7 +18,9 @@ from tqdm import trange
 
 from app import codec
 from app.engine.models import Coder
+from app.nn.recogniser import SFace
 from app.portrait import Framer, asis
+from app.quality import installed_judge
 from app.store.registry import Registry
 from tests.faces import astronaut
 
@@ -29,6 +31,7 @@ def main() -> None:
     c.add_argument("--rounds", type=int, default=60, help="default: 60")
     c.add_argument("--beside", default="vqvae-128", help="the model that ratios are taken to; default: vqvae-128")
     c.add_argument("--budgets", default="48,96,320", help="bytes of a progressive code; default: 48,96,320")
+    c.add_argument("--best", action="store_true", help="with effort=best, too, which takes a second or two a round")
     options = c.parse_args()
     torch.set_num_threads(1)
     registry: Registry[Coder] = Registry(options.store, lambda stored: Coder(stored, torch.device("cpu")))
@@ -36,12 +39,16 @@ def main() -> None:
     if options.beside not in registry.names():
         c.error(f"there is no {options.beside} in {options.store}; it holds {', '.join(registry.names())}")
     portrait = Framer().auto(astronaut(), 128).portrait
+    weights = installed_judge() if options.best else None
+    recogniser = SFace(weights) if weights else None
 
     calls: dict[str, tuple[Callable[[], bytes], Callable[[bytes], object]]] = {}
     for name in registry.names():
         coder = registry.get(name).model
         for budget in [int(b) for b in options.budgets.split(",")] if coder.prior else [None]:
             calls[name if budget is None else f"{name}, {budget} bytes"] = _calls(coder, portrait, budget)
+            if budget and recogniser:
+                calls[f"{name}, {budget} bytes, best"] = _calls(coder, portrait, budget, recogniser)
     took: dict[str, list[tuple[float, float]]] = {name: [] for name in calls}
     for _ in trange(options.rounds, desc="rounds"):
         for name, (encode, decode) in calls.items():
@@ -61,12 +68,15 @@ def main() -> None:
 
 
 def _calls(
-    coder: Coder, portrait_HWC: NDArray[np.uint8], budget: int | None
+    coder: Coder, portrait_HWC: NDArray[np.uint8], budget: int | None, recogniser: SFace | None = None
 ) -> tuple[Callable[[], bytes], Callable[[bytes], object]]:
     small = asis(portrait_HWC, coder.size).portrait
 
     def encode() -> bytes:
-        return coder.pack(coder.tokens(small), budget)
+        payload, held = coder.pack_first(coder.tokens(small), budget)
+        if recogniser:
+            return coder.pack(coder.search(recogniser, small, len(held)).finish().numpy(), budget)
+        return payload
 
     def decode(payload: bytes) -> object:
         return coder.reconstruct(coder.unpack(codec.unwrap(payload)))

@@ -58,6 +58,12 @@ class Search:
             self._shift_1L.clamp_(-REACH, REACH)
         self._round += 1
 
+    def finish(self) -> Tensor:
+        """All rounds that are left, and :meth:`tokens`."""
+        while self._round < ROUNDS:
+            self.improve()
+        return self.tokens()
+
     def tokens(self) -> Tensor:
         """All tokens idx_T, int64, as of now; those after the first ``count`` only refine what was found."""
         with torch.no_grad():

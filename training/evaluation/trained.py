@@ -18,7 +18,7 @@ from app.codec.fixed import body_bits
 from app.nn import Model, build
 from app.nn.progressive import Progressive
 from app.nn.recogniser import Recogniser, SFace
-from app.nn.search import ROUNDS, Search
+from app.nn.search import Search
 from app.portrait import asis
 from app.quality import installed_judge
 from app.store.reader import StoredVersion, read_version, scan
@@ -122,10 +122,7 @@ class Trained:
         assert isinstance(self.model, Progressive)
         assert self.recogniser is not None
         (held,) = self.tokens([self._pack(idx_T)])
-        search = Search(self.model, self.recogniser, pixels_CHW, len(held))
-        for _ in range(ROUNDS):
-            search.improve()
-        return search.tokens().numpy(force=True)
+        return Search(self.model, self.recogniser, pixels_CHW, len(held)).finish().numpy(force=True)
 
     def _pack(self, tokens: NDArray[np.int64]) -> bytes:
         if self._prior is None:

@@ -10,7 +10,7 @@ from app.engine.models import load_model
 from app.nn.blocks import to_signal
 from app.nn.progressive import Progressive
 from app.nn.recogniser import SFace
-from app.nn.search import LIKENESS, REACH, ROUNDS, Search
+from app.nn.search import LIKENESS, REACH, Search
 from app.portrait import Framer
 from app.quality import installed_judge
 from app.store.reader import read_version
@@ -48,9 +48,7 @@ def test_what_is_found_is_likelier_and_no_latent_went_far(model: Progressive, sf
     idx_1T = model.encode(picture_CHW[None])
     search = Search(model, sface, picture_CHW, COUNT)
     torch.testing.assert_close(search.tokens(), idx_1T[0])
-    for _ in range(ROUNDS):
-        search.improve()
-    found_T = search.tokens()
+    found_T = search.finish()
     assert loss(model, sface, picture_CHW, found_T) < 0.7 * loss(model, sface, picture_CHW, idx_1T[0])
 
     counts_1 = torch.tensor([COUNT])
