@@ -81,7 +81,8 @@ class Criterion(nn.Module):
         if isinstance(out, VAEOutput):
             named["kl"] = kl_weight(w, step) * out.kl / numbers
         elif isinstance(out, ProgressiveOutput):
-            named["rate"] = w.rate * rate(out) / numbers
+            if w.rate:
+                named["rate"] = w.rate * rate(out) / numbers
         else:
             named["commitment"] = commitment * squared(out.z_BL - out.q_BL.detach()) / numbers
             if self.learns_codes:
