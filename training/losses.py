@@ -81,8 +81,7 @@ class Criterion(nn.Module):
         if isinstance(out, VAEOutput):
             named["kl"] = kl_weight(w, step) * out.kl / numbers
         elif isinstance(out, ProgressiveOutput):
-            if w.rate:
-                named["rate"] = w.rate * rate(out) / numbers
+            named["rate"] = w.rate * rate(out) / numbers
         else:
             named["commitment"] = commitment * squared(out.z_BL - out.q_BL.detach()) / numbers
             if self.learns_codes:
