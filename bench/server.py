@@ -45,6 +45,7 @@ class Server:
         fixed = {"CAMEO_STORE": str(store), "CAMEO_HOST": "127.0.0.1", "CAMEO_PORT": str(self.port)}
         self._command = list(command)
         self._environment = os.environ | fixed | dict(settings or {})
+        self._open = contextlib.ExitStack()  # nothing yet
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:

@@ -204,8 +204,11 @@ class Registry(Generic[M]):
                 return Found(stamp, entry, (stored.tag,))
         return Found(stamp, Entry(stored, self._load_on_demand), (stored.tag,))
 
-    def _load_defaults(self, found: Mapping[Key, Found[M]], config: StoreConfig) -> Snapshot[M]:
-        """Load until every default is in memory; where one fails, another version may become its model's default."""
+    def _load_defaults(self, found: dict[Key, Found[M]], config: StoreConfig) -> Snapshot[M]:
+        """Load until every default is in memory; where one fails, another version may become its model's default.
+
+        One that is withdrawn meanwhile is taken out of ``found``.
+        """
         while True:
             snapshot = Snapshot.of(found, config)
             missing = [entry for entry in snapshot.defaults() if not entry.loaded]
@@ -213,7 +216,9 @@ class Registry(Generic[M]):
                 return snapshot
             for entry in missing:
                 with self._loading:
-                    self._load_verified(entry, found[entry.stored.key].stamp)
+                    model = self._load_verified(entry, found[entry.stored.key].stamp)
+                if model is None and entry.failure is None:
+                    del found[entry.stored.key]
 
     def _load_others(self, snapshot: Snapshot[M], found: Mapping[Key, Found[M]]) -> None:
         """Load what is new, the latest first, as long as there is room."""

@@ -309,3 +309,22 @@ def test_a_tag_that_becomes_free_goes_to_the_next(
     shutil.rmtree(older.folder)
     assert store.refresh()
     assert served(store) == [("vqvae-64", 2)]
+
+
+def test_a_default_that_is_withdrawn_while_it_loads_gives_way(tmp_path: Path, put: Put) -> None:
+    def load(stored: StoredVersion) -> str:
+        loaded.append(stored.manifest.version)
+        if len(loaded) > 4:
+            pytest.fail("tries for ever")
+        if stored.manifest.version == 2:
+            shutil.rmtree(stored.folder)
+        return "model"
+
+    loaded: list[int] = []
+    put("vqvae-64", 1)
+    put("vqvae-64", 2)
+    store = opened(tmp_path, load)
+    assert served(store) == [("vqvae-64", 1)]
+    assert store.get().model == "model"
+    assert loaded == [2, 1]
+    assert not store.refused
