@@ -87,7 +87,9 @@ class Criterion(nn.Module):
             if self.learns_codes:
                 named["codebook"] = squared(out.z_BL.detach() - out.q_BL) / numbers
         if self.metric_RP is not None:
-            named["identity"] = w.identity * squared((picture_BCHW - x_BCHW).flatten(1) @ self.metric_RP.T)
+            # In full precision: oneDNN divides by zero in so long a product of bfloat16 where the CPU has AMX.
+            with torch.autocast(x_BCHW.device.type, enabled=False):
+                named["identity"] = w.identity * squared((picture_BCHW - x_BCHW).flatten(1) @ self.metric_RP.T)
         # Terms that are not due yet stand in the log nevertheless, which has the same columns throughout.
         due, none = step >= w.late, picture_BCHW.new_zeros(())
         if self.witnesses:
