@@ -45,8 +45,8 @@ class Wanted:
     effort: Annotated[
         Literal["fast", "best"],
         Query(
-            description="best: search for the tokens of which the decoder makes the likest face. It takes a second or "
-            "two of a CPU; only models with several rates have such a search"
+            description="best: search for the tokens of which the decoder makes the likest face. It takes about half a "
+            "second of a CPU; only models with several rates have such a search"
         ),
     ] = "fast"
 

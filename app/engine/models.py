@@ -68,11 +68,13 @@ class Coder:
         pixels_BHWC = self._runtime.decoder.run(*stack(rows)).transpose(0, 2, 3, 1)
         return list(np.ascontiguousarray(pixels_BHWC))
 
-    def search(self, recogniser: Recogniser, portrait_HWC: NDArray[np.uint8], count: int) -> Search:
-        """A search for better tokens of a portrait, ``count`` of which go into its payload. Only with a prior."""
+    def search(self, recogniser: Recogniser, portrait_HWC: NDArray[np.uint8], max_bytes: int | None) -> Search:
+        """A search for better tokens of a portrait, for a payload of this budget. Only with a prior."""
         assert isinstance(self._model, Progressive)
         pixels_CHW = torch.from_numpy(portrait_HWC.transpose(2, 0, 1).copy())
-        return Search(self._model, recogniser, pixels_CHW, count)
+        return Search(
+            self._model, recogniser, pixels_CHW, lambda idx_T: len(self.pack_first(idx_T.numpy(), max_bytes)[1])
+        )
 
     def tokens(self, portrait_HWC: NDArray[np.uint8]) -> NDArray[np.int64]:
         """:meth:`encode` of one portrait."""

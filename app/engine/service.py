@@ -151,18 +151,19 @@ class Service:
 
         def job() -> Job[Compressed]:
             framed = self.frame(data, frame, coder.size, timings)
-            tokens = yield Call(coder.encoding, framed.portrait)
-            with timings.stage("encode"):
-                payload, held = coder.pack_first(tokens, budget)
             if effort == "best":
-                search = coder.search(self._recogniser, framed.portrait, len(held))
+                with timings.stage("encode"):
+                    search = coder.search(self._recogniser, framed.portrait, budget)
                 for _ in range(ROUNDS):
                     yield Call(coder.searching, search)
-                with timings.stage("encode"):
-                    payload, held = coder.pack_first(search.tokens().numpy(), budget)
+                tokens = search.tokens().numpy()
+            else:
+                tokens = yield Call(coder.encoding, framed.portrait)
+            with timings.stage("encode"):
+                payload, held = coder.pack_first(tokens, budget)
             return Compressed(coder, len(data), framed, held, payload)
 
-        return Work(job(), kind, coder.encoding)
+        return Work(job(), kind, coder.encoding if effort == "fast" else coder.searching)
 
     def check_effort(self, coder: Coder, effort: str) -> None:
         """InvalidParameter where a model, or this service, cannot do it."""

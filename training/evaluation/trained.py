@@ -112,19 +112,23 @@ class Trained:
     def code(self, portraits: list[Pixels]) -> list[Coded]:
         pixels_BHWC = np.stack([asis(portrait, self.model.config.size).portrait for portrait in portraits])
         pixels_BCHW = torch.from_numpy(pixels_BHWC).permute(0, 3, 1, 2).to(self.device)
-        rows = list(self.model.encode(pixels_BCHW).numpy(force=True))
-        if self.recogniser is not None:
-            rows = [self._search(*both) for both in zip(pixels_BCHW, rows, strict=True)]
+        if self.recogniser is None:
+            rows = list(self.model.encode(pixels_BCHW).numpy(force=True))
+        else:
+            rows = [self._search(pixels_CHW) for pixels_CHW in pixels_BCHW]
         payloads = [self._pack(row) for row in rows]
         return [Coded(payload, len(payload)) for payload in payloads]
 
-    def _search(self, pixels_CHW: Tensor, idx_T: NDArray[np.int64]) -> NDArray[np.int64]:
+    def _search(self, pixels_CHW: Tensor) -> NDArray[np.int64]:
         assert isinstance(self.model, Progressive)
         assert self.recogniser is not None
+        search = Search(self.model, self.recogniser, pixels_CHW, self._held)
+        return search.finish().numpy(force=True)
+
+    def _held(self, idx_T: Tensor) -> int:
         assert self._prior is not None
         assert self.budget is not None
-        _, count = codec.encode_first(idx_T, self._prior, self.tag, self.budget)
-        return Search(self.model, self.recogniser, pixels_CHW, count).finish().numpy(force=True)
+        return codec.encode_first(idx_T.numpy(force=True), self._prior, self.tag, self.budget)[1]
 
     def _pack(self, tokens: NDArray[np.int64]) -> bytes:
         if self._prior is None:

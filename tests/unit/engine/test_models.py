@@ -4,11 +4,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from app import codec
 from app.engine.models import Coder, load_model
-from app.engine.runtime import runtime
+from app.engine.runtime import PixelDecoder, half_or_full, runtime, samples
 from app.errors import BudgetTooSmall, TokenOutOfRange, WrongTokenShape
+from app.nn.blocks import to_pixels
 from app.store.reader import StoredVersion, read_version
 from tests.tiny import PROGRESSIVE_DEFAULT, PROGRESSIVE_RATES
 
@@ -57,6 +59,32 @@ def test_another_device_gets_a_copy(vqvae: Coder) -> None:
     model = load_model(vqvae.stored)
     runtime(model, torch.device("meta"), "torch")
     assert {p.device for p in model.parameters()} == {CPU}
+
+
+def test_half_precision_is_taken_where_pictures_stay_the_same(coder: Coder) -> None:
+    model = load_model(coder.stored)
+    inputs = samples(model)
+    full, half = runtime(model, CPU, "torch").decoder.run, half_or_full(PixelDecoder(model), inputs, CPU)
+    off = np.abs(full(*inputs).astype(int) - half(*inputs))
+    assert off.max() <= 1
+    assert off.any(), "nothing was drawn in half precision"
+
+
+def test_a_decoder_that_minds_half_precision_draws_in_full() -> None:
+    class Touchy(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(8, 3)
+
+        def forward(self, z_BL: torch.Tensor) -> torch.Tensor:
+            drawn_BC: torch.Tensor = to_pixels(torch.sin(1000 * self.layer(z_BL).float()))
+            return drawn_BC
+
+    touchy = Touchy()
+    inputs = (np.random.default_rng(0).normal(size=(4, 8)).astype(np.float32),)
+    drawn = half_or_full(touchy, inputs, CPU)(*inputs)
+    with torch.inference_mode():
+        np.testing.assert_array_equal(drawn, touchy(torch.from_numpy(inputs[0])).numpy())
 
 
 def test_loading_again_gives_the_same(coder: Coder) -> None:

@@ -46,7 +46,7 @@ def loss(model: Progressive, sface: SFace, picture_CHW: torch.Tensor, idx_T: tor
 def test_what_is_found_is_likelier_and_no_latent_went_far(model: Progressive, sface: SFace) -> None:
     picture_CHW = portrait(model.config.size)
     idx_1T = model.encode(picture_CHW[None])
-    search = Search(model, sface, picture_CHW, COUNT)
+    search = Search(model, sface, picture_CHW, lambda _: COUNT)
     torch.testing.assert_close(search.tokens(), idx_1T[0])
     found_T = search.finish()
     assert loss(model, sface, picture_CHW, found_T) < 0.7 * loss(model, sface, picture_CHW, idx_1T[0])
@@ -61,10 +61,23 @@ def test_what_is_found_is_likelier_and_no_latent_went_far(model: Progressive, sf
     assert 0 < moved_L.max() <= 2 + REACH
 
 
+def test_it_looks_at_what_the_payload_holds(model: Progressive, sface: SFace) -> None:
+    held = iter([COUNT, 300, 300])
+    picture_CHW = portrait(model.config.size)
+    search = Search(model, sface, picture_CHW, lambda _: next(held))
+    search.improve()  # and count again
+    before_T = search.tokens()
+    search.improve()
+    last_L = model.planes.last(torch.tensor([300]))[0]
+    moved_L = (model.planes.values(search.tokens()[None]) != model.planes.values(before_T[None]))[0]
+    assert moved_L.any()
+    assert not moved_L[last_L < 0].any()
+
+
 def test_a_search_is_the_same_again(model: Progressive, sface: SFace) -> None:
     found = []
     for _ in range(2):
-        search = Search(model, sface, portrait(model.config.size), COUNT)
+        search = Search(model, sface, portrait(model.config.size), lambda _: COUNT)
         search.improve()
         search.improve()
         found.append(search.tokens())
