@@ -14,6 +14,7 @@ from PIL import Image, ImageCms
 from app.errors import ImageError, NotAnImage, TooManyPixels, TruncatedImage, UnsupportedImage
 from app.images import FORMATS, MEDIA_TYPES, decode, encode
 from tests.faces import astronaut
+from tests.icc import rgb_profile
 
 PILLOW_NAMES = {"WebP": "WEBP"}
 PLENTY = 1_000_000
@@ -36,47 +37,6 @@ def rgb(picture: Image.Image) -> NDArray[np.uint8]:
 def psnr(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
     assert a.shape == b.shape
     return float(10 * np.log10(255**2 / (np.mean((a.astype(float) - b) ** 2) + 1e-9)))
-
-
-def profile(space: bytes, connection: bytes, tags: dict[bytes, bytes]) -> bytes:
-    """An ICC profile (ICC.1:2001-04), as small as they get."""
-    table, body = struct.pack(">I", len(tags)), b""
-    for name, value in tags.items():
-        table += struct.pack(">4sII", name, 128 + 4 + 12 * len(tags) + len(body), len(value))
-        body += value + bytes(-len(value) % 4)
-    size = 128 + len(table) + len(body)
-    white = struct.pack(">3i", 63190, 65536, 54061)
-    kind = b"prtr" if space == b"CMYK" else b"mntr"
-    head = struct.pack(">I4sI4s4s4s12x4s", size, b"test", 0x02400000, kind, space, connection, b"acsp")
-    return (head.ljust(68, b"\0") + white).ljust(128, b"\0") + table + body
-
-
-def text(value: str) -> bytes:
-    return b"desc" + struct.pack(">II", 0, len(value) + 1) + value.encode() + bytes(1 + 4 + 4 + 2 + 1 + 67)
-
-
-DISPLAY_P3 = np.array([[0.5151, 0.2920, 0.1571], [0.2412, 0.6922, 0.0666], [-0.0011, 0.0419, 0.7841]])  # to XYZ, D50
-SRGB = np.array([[0.4361, 0.3851, 0.1431], [0.2225, 0.7169, 0.0606], [0.0139, 0.0971, 0.7142]])
-
-
-def rgb_profile(name: str) -> bytes:
-    """Display P3's primaries with a plain gamma of 2.2."""
-    colorants = {
-        b"%cXYZ" % channel: b"XYZ " + bytes(4) + struct.pack(">3i", *np.round(DISPLAY_P3[:, i] * 65536).astype(int))
-        for i, channel in enumerate(b"rgb")
-    }
-    curve = b"curv" + struct.pack(">IIH", 0, 1, round(2.2 * 256))
-    return profile(b"RGB ", b"XYZ ", {b"desc": text(name), **colorants, **{b"%cTRC" % c: curve for c in b"rgb"}})
-
-
-def cmyk_profile() -> bytes:
-    """Paper is white, all inks together are black, and any other mix is a strong red: no plain conversion does that."""
-    ramp = bytes(range(256))
-    white, red, black = bytes((255, 128, 128)), bytes((128, 200, 180)), bytes((0, 128, 128))  # L*, a*, b* in 8 bits
-    corners = white + red * 14 + black
-    matrix = struct.pack(">9i", 65536, 0, 0, 0, 65536, 0, 0, 0, 65536)
-    lut = b"mft1" + bytes(4) + bytes((4, 3, 2, 0)) + matrix + ramp * 4 + corners + ramp * 3
-    return profile(b"CMYK", b"Lab ", {b"desc": text("red ink"), b"A2B0": lut})
 
 
 class TestFormats:
@@ -206,42 +166,6 @@ class TestOrientation:
     )
     def test_a_broken_exif_block_is_ignored(self, exif: bytes) -> None:
         assert psnr(decode(file(face(), "JPEG", quality=95, exif=exif), PLENTY), rgb(face())) > 30
-
-
-class TestProfiles:
-    def test_wide_rgb_is_brought_to_srgb(self) -> None:
-        colour = np.array([180, 110, 100])
-        linear = np.linalg.inv(SRGB) @ DISPLAY_P3 @ (colour / 255) ** 2.2
-        expected = 255 * (1.055 * linear ** (1 / 2.4) - 0.055)
-        assert np.abs(expected - colour).max() > 5
-        picture = Image.new("RGB", (4, 4), tuple(colour.tolist()))
-        for format_, options in {"PNG": {}, "WebP": {"lossless": True}, "TIFF": {}}.items():
-            pixels = decode(file(picture, format_, icc_profile=rgb_profile("P3"), **options), PLENTY)
-            np.testing.assert_allclose(pixels[0, 0], expected, atol=2, err_msg=format_)
-
-    def test_the_profile_also_holds_under_transparency(self) -> None:
-        picture = Image.new("RGBA", (2, 1), (180, 110, 100, 255))
-        picture.putpixel((1, 0), (0, 0, 0, 0))
-        pixels = decode(file(picture, "PNG", icc_profile=rgb_profile("P3")), PLENTY)
-        assert pixels[0, 0, 0] > 182
-        np.testing.assert_allclose(pixels[0, 1], 255, atol=1)
-
-    @pytest.mark.parametrize("format_", ["JPEG", "TIFF"])
-    def test_cmyk_goes_through_its_profile(self, format_: str) -> None:
-        picture = Image.new("CMYK", (16, 16), (255, 0, 0, 0))
-        assert decode(file(picture, format_), PLENTY)[8, 8, 0] < 10
-        red, green, blue = decode(file(picture, format_, icc_profile=cmyk_profile()), PLENTY)[8, 8].astype(int)
-        assert red > green + 100
-        assert red > blue + 100
-
-    def test_srgb_is_left_as_it_is(self) -> None:
-        srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-        for icc in (srgb, rgb_profile("sRGB IEC61966-2.1")):
-            np.testing.assert_array_equal(decode(file(face(), "PNG", icc_profile=icc), PLENTY), rgb(face()))
-
-    @pytest.mark.parametrize("icc", [b"nonsense", rgb_profile("P3")[:300], cmyk_profile()])
-    def test_a_broken_or_foreign_profile_is_ignored(self, icc: bytes) -> None:
-        np.testing.assert_array_equal(decode(file(face(), "PNG", icc_profile=icc), PLENTY), rgb(face()))
 
 
 def png_bomb(width: int, height: int) -> bytes:
