@@ -19,35 +19,35 @@ import torch
 from torch import nn
 
 from app.nn.blocks import to_signal
-from app.quality import installed_judge
 from training import loop
 from training.data.portraits import Portraits, open_portraits
 from training.loop import drawn, parts, train
 from training.losses import Networks
 from training.ranks import ALONE
 from training.recipe import Recipe, read_recipe
+from training.run import add_networks, networks
 
 ROWS_LEFT_OUT = 1  # of the log: the first steps warm up
 
 
-def bare(recipe: Recipe, data: Portraits, device: torch.device, run: Path, steps: int) -> float:
+def bare(recipe: Recipe, data: Portraits, device: torch.device, run: Path, steps: int, given: Networks) -> float:
     """Images per second of forward, loss, backward and a step of the optimiser."""
     o = recipe.optimise
     model, _, codebook, criterion = parts(
-        recipe, run, data, device=device, ranks=ALONE, networks=Networks(installed_judge()), start=None, begin=False
+        recipe, run, data, device=device, ranks=ALONE, networks=given, start=None, begin=False
     )
     if codebook:
         nn.init.normal_(codebook.quantiser.codebook_TKD)
     optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-5, fused=True)
     pixels = data.sample(recipe.model["size"], o.batch, seed=0)
     x_BCHW = to_signal(pixels.to(device))
-    given = drawn(model, recipe, torch.Generator().manual_seed(0), ALONE, device)
+    noise = drawn(model, recipe, torch.Generator().manual_seed(0), ALONE, device)
     times = []
-    for _ in range(steps):
+    for step in range(steps):
         began = time.perf_counter()
         with torch.autocast(device.type, torch.bfloat16, enabled=o.precision == "bfloat16"):
-            out = model(x_BCHW, *given)
-        loss = torch.stack(list(criterion(out, x_BCHW, recipe.losses.commitment, 0).values())).sum()
+            out = model(x_BCHW, *noise)
+        loss = torch.stack(list(criterion(out, x_BCHW, recipe.losses.commitment, step).values())).sum()
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
@@ -56,10 +56,10 @@ def bare(recipe: Recipe, data: Portraits, device: torch.device, run: Path, steps
     return o.batch / statistics.median(times)
 
 
-def looped(recipe: Recipe, data: Portraits, device: torch.device, run: Path) -> float:
+def looped(recipe: Recipe, data: Portraits, device: torch.device, run: Path, given: Networks) -> float:
     """Images per second of :func:`training.loop.train`, by its own log."""
     loop.LOOKS = 1
-    train(recipe, run, data, data, device=device, networks=Networks(installed_judge()), save_seconds=3600)
+    train(recipe, run, data, data, device=device, networks=given, save_seconds=3600)
     with (run / "log.csv").open(newline="") as file:
         rows = [float(row["images_per_second"]) for row in csv.DictReader(file)]
     return statistics.median(rows[ROWS_LEFT_OUT:])
@@ -72,6 +72,7 @@ def main() -> None:
     parser.add_argument("recipes", type=Path, nargs="+", help="TOML files")
     parser.add_argument("--data", type=Path, nargs="+", required=True, help="prepared data sets")
     parser.add_argument("--steps", type=int, default=100, help="of the real loop; default: 100")
+    add_networks(parser)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args()
     device, data = torch.device(options.device), open_portraits(options.data, "train")
@@ -84,9 +85,9 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             run = Path(folder) / "run"
             run.mkdir()
-            before = bare(recipe, data, device, run, options.steps // 4)
-            real = looped(recipe, data, device, run)
-            after = bare(recipe, data, device, run, options.steps // 4)
+            before = bare(recipe, data, device, run, options.steps // 4, networks(options))
+            real = looped(recipe, data, device, run, networks(options))
+            after = bare(recipe, data, device, run, options.steps // 4, networks(options))
         row = {"recipe": recipe.name, "bare": round((before + after) / 2, 1), "loop": round(real, 1)}
         print(json.dumps(row | {"share": round(2 * real / (before + after), 3)}), flush=True)
 

