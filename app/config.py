@@ -48,6 +48,9 @@ class Settings(BaseSettings):
     judge: Path | None = Field(
         default=None, description="SFace ONNX file for /compare and effort=best; default: as for the detector"
     )
+    effort: str = Field(
+        default="fast", pattern=r"^(fast|best)$", description="of requests that ask for none; models of one rate: fast"
+    )
     log_level: str = Field(default="info", pattern=r"^(debug|info|warning|error)$", description="least level logged")
     log_format: str = Field(default="text", pattern=r"^(text|json)$", description="text, or json: one object a line")
     keys: Path | None = Field(

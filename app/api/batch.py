@@ -86,7 +86,7 @@ async def compress_batch(request: Request, wanted: Annotated[Wanted, Depends()])
     require_room(request)
     coder = await service.coder(wanted.model, wanted.version)
     coder.budget(wanted.max_bytes)
-    service.check_effort(coder, wanted.effort)
+    service.effort(coder, wanted.effort)
     items = await _pictures(request)
 
     async def compute(batch: Batch, data: bytes, timings: Timings) -> Answer:

@@ -43,12 +43,13 @@ class Wanted:
     ] = None
     frame: FrameMethod = "auto"
     effort: Annotated[
-        Literal["fast", "best"],
+        Literal["fast", "best"] | None,
         Query(
             description="best: search for the tokens of which the decoder makes the likest face. It takes about half a "
-            "second of a CPU; only models with several rates have such a search"
+            "second of a CPU; only models with several rates have such a search. Default: the service's, which is fast "
+            "if nobody chose"
         ),
-    ] = "fast"
+    ] = None
 
 
 @router.post(

@@ -59,6 +59,9 @@ class Compressed:
     payload: bytes
 
 
+NO_SEARCH = "SFace, which this service does not have: pip install 'cameo[fast]'"
+
+
 class Service:
     """Everything that one process needs to serve, made once. Nothing is loaded before :meth:`start`."""
 
@@ -78,6 +81,8 @@ class Service:
         self.framer = Framer(settings.detector)
         self._judge_file = settings.judge or installed_judge()
         self.judge: IdentityJudge | None = IdentityJudge(self._judge_file) if self._judge_file else None
+        if settings.effort == "best" and not self._searches:
+            raise ValueError(f"CAMEO_EFFORT=best needs {NO_SEARCH}")
         self.ready = False
         self.draining = False
         self.reason = "models are being loaded"
@@ -139,14 +144,14 @@ class Service:
             raise NotReady(f"not ready: {self.reason}", reason=self.reason, retry_after=1)
 
     def compress(
-        self, data: bytes, frame: str, coder: Coder, max_bytes: int | None, effort: str, timings: Timings
+        self, data: bytes, frame: str, coder: Coder, max_bytes: int | None, effort: str | None, timings: Timings
     ) -> Work[Compressed]:
         """An uploaded picture to a payload of at most ``max_bytes``.
 
         ImageError, BudgetTooSmall, or InvalidParameter where the ``effort`` cannot be made, at once.
         """
         budget = coder.budget(max_bytes)
-        self.check_effort(coder, effort)
+        effort = self.effort(coder, effort)
         kind = Kind(f"compress {frame} {coder.size} {effort}", megapixels(data, self.settings.max_pixels))
 
         def job() -> Job[Compressed]:
@@ -165,19 +170,21 @@ class Service:
 
         return Work(job(), kind, coder.encoding if effort == "fast" else coder.searching)
 
-    def check_effort(self, coder: Coder, effort: str) -> None:
-        """InvalidParameter where a model, or this service, cannot do it."""
-        if effort == "fast":
-            return
-        if coder.prior is None:
+    def effort(self, coder: Coder, wanted: str | None) -> str:
+        """What a model is asked for: InvalidParameter where it, or this service, cannot do what is ``wanted``."""
+        if wanted is None:
+            return self.settings.effort if coder.prior is not None else "fast"
+        if wanted == "best" and coder.prior is None:
             raise InvalidParameter(
                 f"effort=best is for models with several rates; {coder.manifest.name} has one", parameter="effort"
             )
-        if not self._judge_file or not find_spec("onnx"):
-            raise InvalidParameter(
-                "effort=best needs SFace, which this service does not have: pip install 'cameo[fast]'",
-                parameter="effort",
-            )
+        if wanted == "best" and not self._searches:
+            raise InvalidParameter(f"effort=best needs {NO_SEARCH}", parameter="effort")
+        return wanted
+
+    @property
+    def _searches(self) -> bool:
+        return bool(self._judge_file and find_spec("onnx"))
 
     @cached_property
     def _recogniser(self) -> SFace:

@@ -130,6 +130,15 @@ def test_a_setting_that_cannot_be_met_is_one_clear_line(
     assert re.fullmatch(f"cameo: {said}\n", capsys.readouterr().err)
 
 
+def test_searching_for_all_needs_what_a_search_needs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CAMEO_EFFORT", "best")
+    monkeypatch.setattr("app.engine.service.find_spec", lambda _: None)
+    assert main() == 2
+    assert re.fullmatch(r"cameo: CAMEO_EFFORT=best needs SFace, .*: pip install .*\n", capsys.readouterr().err)
+
+
 def test_a_bad_start_ends_the_process(tmp_path: Path) -> None:
     process = start(tmp_path / "log", detector="/nowhere/yunet.onnx")
     assert process.wait(START_SECONDS) == 2

@@ -4,6 +4,7 @@ import base64
 import io
 import itertools
 import json
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,7 +14,7 @@ from PIL import Image
 
 from app import codec
 from tests.service.pictures import PHOTO, pixels
-from tests.service.server import Server, problem
+from tests.service.server import Server, problem, serve
 from tests.tiny import PROGRESSIVE_DEFAULT, PROGRESSIVE_RATES
 
 MODEL = "tiny-progressive"
@@ -85,6 +86,14 @@ def test_a_search_gives_another_payload_for_the_same_budget(api: httpx.Client, c
     query: dict[str, Any] = {"model": MODEL, "max_bytes": 96, "effort": "best"}
     lines = api.post("/compress/batch", files={"image": PHOTO}, params=query).text.splitlines()
     assert json.loads(lines[0])["payload"] == found[0]["payload"]
+
+
+def test_a_service_may_search_for_all_who_do_not_decline(tiny_store: Path, tmp_path: Path, coarse: bytes) -> None:
+    with serve(tmp_path / "log", store=tiny_store, workers=1, effort="best") as server:
+        own = server.client
+        assert compress(own, max_bytes=96) == compress(own, max_bytes=96, effort="best")
+        assert base64.b64decode(compress(own, max_bytes=96, effort="fast")["payload"]) == coarse
+        assert compress(own, model="tiny-vae")["model"] == "tiny-vae"
 
 
 def test_a_model_of_one_rate_has_no_search(api: httpx.Client) -> None:
