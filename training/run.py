@@ -32,7 +32,7 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     c.add_argument("--out", type=Path, help="run folder; default: runs/NAME-OF-THE-RECIPE")
     c.add_argument(
         "--from", type=Path, dest="start", metavar="VERSION",
-        help="begin with the weights of a published version, e.g. model_store/vqvae-64/1; default: from nothing",
+        help="begin with the weights of a published version, e.g. model_store/vqvae-64/2; default: from nothing",
     )  # fmt: skip
     add_networks(c)
     c.add_argument("--device", help="cpu, cuda or cuda:N; default: cuda where there is one")

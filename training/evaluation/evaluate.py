@@ -66,7 +66,7 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         help="measure models and their rivals, through stored payloads",
         description="Turn portraits into payload files, read those back, and compare. Writes evaluation.json, "
         "table.md, rates.png, faces.png and the payloads. Intervals are 95%, by bootstrap over people.",
-        epilog="Example: python -m training evaluate runs/vqvae-64 vqvae-64/1 --data data/faces --out evaluation "
+        epilog="Example: python -m training evaluate runs/vqvae-64 vqvae-64/2 --data data/faces --out evaluation "
         "--codecs webp,avif,webp:1:48 --eigenfaces data/faces --lpips weights/lpips_alex.npz "
         "--faces lfw --pairs pairs.csv --judge sface,dlib",
     )
