@@ -31,7 +31,7 @@ def main() -> None:
     c.add_argument("--rounds", type=int, default=60, help="default: 60")
     c.add_argument("--beside", default="vqvae-128", help="the model that ratios are taken to; default: vqvae-128")
     c.add_argument("--budgets", default="48,96,320", help="bytes of a progressive code; default: 48,96,320")
-    c.add_argument("--best", action="store_true", help="with effort=best, too, which takes half a second a round")
+    c.add_argument("--best", action="store_true", help="with effort=best, too, which takes most of a second a round")
     options = c.parse_args()
     torch.set_num_threads(1)
     registry: Registry[Coder] = Registry(options.store, lambda stored: Coder(stored, torch.device("cpu")))

@@ -45,7 +45,7 @@ class Wanted:
     effort: Annotated[
         Literal["fast", "best"] | None,
         Query(
-            description="best: search for the tokens of which the decoder makes the likest face. It takes about half a "
+            description="best: search for the tokens of which the decoder makes the likest face. It takes most of a "
             "second of a CPU; only models with several rates have such a search. Default: the service's, which is fast "
             "if nobody chose"
         ),

@@ -23,7 +23,7 @@ from app.metrics import Metrics
 
 T = TypeVar("T")
 
-HOPE = 0.7  # share of the time left that accepted work may be expected to take: the rest is for what nobody expects
+HOPE = 0.75  # share of the time left that accepted work may be expected to take: the rest is for what nobody expects
 LEAST_RETRY, MOST_RETRY = 1, 30  # seconds of Retry-After
 
 
