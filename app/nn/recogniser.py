@@ -140,7 +140,7 @@ class _PReLU(torch.autograd.Function):
         x_BCHW, slope_C11 = ctx.saved_tensors
         # The gradient of a ReLU is a vectorised kernel on CPUs; where() is not.
         positive_BCHW = torch.ops.aten.threshold_backward(gradient_BCHW, x_BCHW, 0)
-        return torch.addcmul(gradient_BCHW * slope_C11, positive_BCHW, 1 - slope_C11), None
+        return torch.lerp(positive_BCHW, gradient_BCHW, slope_C11), None
 
 
 class Strided(nn.Module):

@@ -17,7 +17,7 @@ from app.nn.blocks import to_signal
 from app.nn.progressive import Progressive
 from app.nn.recogniser import Recogniser
 
-ROUNDS = 8
+ROUNDS = {"fast": 0, "good": 3, "best": 8}  # by effort; fast is the encoder alone
 REACH = 0.5  # of the step between two values of a latent: how far it may be moved
 PACE = 0.3  # of the step: what a known latent moves in the first round, root mean square; it falls in a straight line
 LIKENESS = 0.4  # weight of 1 - cosine beside the squared error of the picture in [-1, 1]
@@ -28,12 +28,18 @@ class Search:
     """One portrait's. Weights are only read; not for several threads.
 
     ``pixels_CHW``: uint8, of the model's size. ``held`` says how many of all tokens idx_T go into the payload.
+    ``rounds``: how often the picture is looked at, see ``ROUNDS``.
     """
 
     def __init__(
-        self, model: Progressive, recogniser: Recogniser, pixels_CHW: Tensor, held: Callable[[Tensor], int]
+        self,
+        model: Progressive,
+        recogniser: Recogniser,
+        pixels_CHW: Tensor,
+        held: Callable[[Tensor], int],
+        rounds: int = ROUNDS["best"],
     ) -> None:
-        self._model, self._recogniser, self._held = model, recogniser, held
+        self._model, self._recogniser, self._held, self._rounds = model, recogniser, held, rounds
         self._x_1CHW = to_signal(pixels_CHW[None])
         with torch.no_grad():
             self._z_1L = model.encoder(self._x_1CHW)
@@ -44,7 +50,7 @@ class Search:
         self._round = 0
 
     def improve(self) -> None:
-        """One of ``ROUNDS`` rounds.
+        """One of the rounds.
 
         Latents move in proportion to their slopes. Adam, which moves all of them alike, spends bits on those that
         hardly matter, and takes three times as many rounds.
@@ -57,14 +63,14 @@ class Search:
         (slope_1L,) = torch.autograd.grad(loss, shift_1L)
         known = (self._last_1L >= 0).sum().clamp(min=1)
         length = (slope_1L.square().sum() / known).sqrt().clamp(min=TINY)
-        pace = PACE * (1 - self._round / ROUNDS)
+        pace = PACE * (1 - self._round / self._rounds)
         self._shift_1L = (shift_1L.detach() - pace * slope_1L / length).clamp(-REACH, REACH)
         self._count()  # what the next round should look at
         self._round += 1
 
     def finish(self) -> Tensor:
         """All rounds that are left, and :meth:`tokens`."""
-        while self._round < ROUNDS:
+        while self._round < self._rounds:
             self.improve()
         return self.tokens()
 

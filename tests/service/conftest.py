@@ -12,9 +12,12 @@ BODY_LIMIT = 2 * 2**20
 
 @pytest.fixture(scope="session")
 def server(tiny_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """One service for all tests. Whatever they do to it, it works at the end as it did at the start."""
+    """One service for all tests. Whatever they do to it, it works at the end as it did at the start.
+
+    Searches, which take their time and are for one budget each, are for the tests that ask for them.
+    """
     log = tmp_path_factory.mktemp("service") / "log"
-    with serve(log, store=tiny_store, workers=2, max_body_bytes=BODY_LIMIT) as server:
+    with serve(log, store=tiny_store, workers=2, max_body_bytes=BODY_LIMIT, effort="fast") as server:
         before = compress(server.client)
         yield server
         assert compress(server.client) == before

@@ -88,12 +88,35 @@ def test_a_search_gives_another_payload_for_the_same_budget(api: httpx.Client, c
     assert json.loads(lines[0])["payload"] == found[0]["payload"]
 
 
-def test_a_service_may_search_for_all_who_do_not_decline(tiny_store: Path, tmp_path: Path, coarse: bytes) -> None:
+def test_a_service_searches_unless_it_is_told_otherwise(tiny_store: Path, tmp_path: Path, coarse: bytes) -> None:
+    with serve(tmp_path / "log", store=tiny_store, workers=1) as server:
+        own = server.client
+        found = compress(own, max_bytes=96)
+        assert found["effort"] == "good"
+        assert found == compress(own, max_bytes=96, effort="good")
+        assert base64.b64decode(compress(own, max_bytes=96, effort="fast")["payload"]) == coarse
+        query: dict[str, Any] = {"model": MODEL, "max_bytes": 96}
+        headers = PICTURE | {"Accept": "application/vnd.cameo"}
+        assert own.post("/compress", content=PHOTO, params=query, headers=headers).headers["Cameo-Effort"] == "good"
+        assert compress(own, model="tiny-vae")["effort"] == "fast"
+        lines = own.post("/compress/batch", files={"image": PHOTO}, params=query).text.splitlines()
+        assert base64.b64decode(json.loads(lines[0])["payload"]) == coarse
+
+
+def test_a_service_may_search_harder_for_all(tiny_store: Path, tmp_path: Path) -> None:
     with serve(tmp_path / "log", store=tiny_store, workers=1, effort="best") as server:
         own = server.client
         assert compress(own, max_bytes=96) == compress(own, max_bytes=96, effort="best")
-        assert base64.b64decode(compress(own, max_bytes=96, effort="fast")["payload"]) == coarse
-        assert compress(own, model="tiny-vae")["model"] == "tiny-vae"
+        query: dict[str, Any] = {"model": MODEL, "max_bytes": 96}
+        lines = own.post("/compress/batch", files={"image": PHOTO}, params=query).text.splitlines()
+        assert json.loads(lines[0])["payload"] == compress(own, max_bytes=96)["payload"]
+
+
+def test_compare_shows_what_compress_gives(api: httpx.Client) -> None:
+    for effort in ("fast", "good"):
+        query: dict[str, Any] = {"models": MODEL, "codecs": "", "max_bytes": 96, "effort": effort, "frame": "asis"}
+        row = api.post("/compare", content=PHOTO, params=query, headers=PICTURE).json()["rows"][0]
+        assert row["bytes"] == compress(api, max_bytes=96, effort=effort, frame="asis")["sizes"]["payload"]
 
 
 def test_a_model_of_one_rate_has_no_search(api: httpx.Client) -> None:

@@ -73,8 +73,8 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     c.add_argument(
         "what", nargs="+",
         help="run folders, or versions in the store: NAME/VERSION, NAME for its highest; a progressive code is "
-        "measured at its usual rates, or at those that follow: cameo-128@48,96, and with :best after that as "
-        "effort=best codes, which takes most of a second a face: cameo-128@48,96:best",
+        "measured at its usual rates, or at those that follow: cameo-128@48,96, and with :good or :best after that "
+        "as the service codes with that effort: cameo-128@48,96:good",
     )  # fmt: skip
     c.add_argument("--data", type=Path, nargs="+", required=True, help="prepared data sets, of people not trained on")
     c.add_argument("--split", default="val", help="train, val or test of the data sets; default: val")

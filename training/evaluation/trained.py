@@ -18,7 +18,7 @@ from app.codec.fixed import body_bits
 from app.nn import Model, build
 from app.nn.progressive import Progressive
 from app.nn.recogniser import Recogniser, SFace
-from app.nn.search import Search
+from app.nn.search import ROUNDS, Search
 from app.portrait import asis
 from app.store.reader import StoredVersion, read_version, scan
 from training.checkpoint import read
@@ -29,8 +29,6 @@ Weights = dict[str, Tensor]
 
 RATES = (32, 48, 64, 96, 128, 192, 256, 320)  # bytes that a progressive code is measured at
 DEFAULT_RATE = 96  # that it has where nobody asks for another
-
-BEST = ":best"  # after a progressive code: with a search for its tokens
 
 NO_TAG = b"\0\0"  # in the payloads of a run, which no manifest names
 CPU = torch.device("cpu")
@@ -76,8 +74,8 @@ def _half(tensor: Tensor) -> Tensor:
 class Trained:
     """A contender: a model, used as the service uses it. ``version`` is None for that of a run.
 
-    ``budget`` is what a payload of a progressive code may have in bytes; None for models of one rate. With a
-    ``recogniser`` its tokens are searched for, as ``effort=best`` does.
+    ``budget`` is what a payload of a progressive code may have in bytes; None for models of one rate. Its tokens are
+    searched for as the service does with this ``effort``, through the ``recogniser``.
     """
 
     what: str
@@ -88,6 +86,7 @@ class Trained:
     tag: bytes
     device: torch.device
     budget: int | None = None
+    effort: str = "fast"
     recogniser: Recogniser | None = None
     suffix: ClassVar[str] = ".cameo"
 
@@ -97,7 +96,7 @@ class Trained:
 
     @property
     def _series(self) -> str:
-        return self.what if self.recogniser is None else f"{self.what}, best"
+        return self.what if self.recogniser is None else f"{self.what}, {self.effort}"
 
     def facts(self) -> dict[str, Any]:
         return {
@@ -122,7 +121,7 @@ class Trained:
     def _search(self, pixels_CHW: Tensor) -> NDArray[np.int64]:
         assert isinstance(self.model, Progressive)
         assert self.recogniser is not None
-        search = Search(self.model, self.recogniser, pixels_CHW, self._held)
+        search = Search(self.model, self.recogniser, pixels_CHW, self._held, ROUNDS[self.effort])
         return search.finish().numpy(force=True)
 
     def _held(self, idx_T: Tensor) -> int:
@@ -194,18 +193,20 @@ def from_store(stored: StoredVersion, device: torch.device = CPU) -> Trained:
 def find(what: str, store: Path, device: torch.device = CPU) -> list[Trained]:
     """A run folder, or NAME/VERSION, or NAME for its highest version. ValueError or RefusedVersion.
 
-    A progressive code is found once for each of its usual rates, or for those that follow as @BYTES,BYTES; with :best
-    after that its tokens are searched for.
+    A progressive code is found once for each of its usual rates, or for those that follow as @BYTES,BYTES; with :good
+    or :best after that its tokens are searched for.
     """
-    name, _, rates = what.removesuffix(BEST).partition("@")
-    best = what.endswith(BEST)
+    place, _, effort = what.rpartition(":")
+    if effort not in ROUNDS:
+        place, effort = what, "fast"
+    name, _, rates = place.partition("@")
     if not all(rate.isdecimal() and int(rate) > codec.OVERHEAD for rate in rates.split(",") if rates):
         raise ValueError(f"{what}: the rates are whole numbers of bytes, e.g. @48,96")
     found = _find(name, store, device)
-    if (rates or best) and not isinstance(found.model, Progressive):
+    if (rates or ROUNDS[effort]) and not isinstance(found.model, Progressive):
         raise ValueError(f"{what}: {name} has one rate")
-    if best:
-        found = replace(found, recogniser=SFace(sface_weights()).to(device))
+    if ROUNDS[effort]:
+        found = replace(found, effort=effort, recogniser=SFace(sface_weights()).to(device))
     return at_rates(found, [int(rate) for rate in rates.split(",")] if rates else list(RATES))
 
 
