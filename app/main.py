@@ -28,8 +28,8 @@ TAKEN_HEADERS = (
     "Accept", "Authorization", "Content-Type", "X-Api-Key", "X-Request-Id", "traceparent", "Cameo-Deadline-Ms",
 )  # fmt: skip
 GIVEN_HEADERS = (
-    "Cameo-Model", "Cameo-Sizes", "Cameo-Tokens", "Cameo-Frame", "Server-Timing", "X-Request-Id", "traceparent",
-    "Retry-After", "WWW-Authenticate",
+    "Cameo-Model", "Cameo-Sizes", "Cameo-Tokens", "Cameo-Effort", "Cameo-Frame", "Server-Timing", "X-Request-Id",
+    "traceparent", "Retry-After", "WWW-Authenticate",
 )  # fmt: skip
 
 

@@ -98,7 +98,7 @@ def known_requests(server: Server, bases: list[StoredVersion], photo: NDArray[np
             budgets = [rates[0], base.manifest.default_rate or rates[1], rates[-1] - SPARE] if rates[1:] else [None]
             for media_type, frame, body in uploads:
                 for budget in budgets:
-                    path = f"/compress?model={name}&frame={frame}"
+                    path = f"/compress?model={name}&frame={frame}&effort=fast"  # a search is for one budget
                     finest = alone(f"{path}&max_bytes={rates[-1]}", media_type, PAYLOAD, body) if budget else b""
                     path += f"&max_bytes={budget}" if budget else ""
                     payload = alone(path, media_type, PAYLOAD, body)

@@ -22,7 +22,7 @@ DOCS = Path("docs")
 DESCRIPTION = """\
 Measure Cameo beside a FastAPI service with async def, one with def, and LitServe with batching: the same machine,
 checkpoint, pictures and requests. For each of three works (photo: find the face in a 512-pixel JPEG and compress it;
-portrait: compress a PNG that is a portrait already; reconstruct: draw a payload as a PNG):
+portrait: compress a PNG that is a portrait already, both with effort=fast; reconstruct: draw a payload as a PNG):
 
   limit       the same work without a server, in a process a core, before the first server and after each
   saturated   what a server answers at most, to 16 clients that each ask again at once

@@ -18,8 +18,8 @@ COLUMNS = (
     "CPU ms",
 )  # fmt: skip
 WORKS = {
-    "photo": "photo: find the face, compress",
-    "portrait": "portrait: compress",
+    "photo": "photo: find the face, compress, `effort=fast`",
+    "portrait": "portrait: compress, `effort=fast`",
     "reconstruct": "reconstruct",
 }
 INTRO = """# Under load

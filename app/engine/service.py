@@ -109,9 +109,9 @@ class Service:
             name, version = entry.stored.manifest.name, str(entry.stored.manifest.version)
             metrics.model_info.labels(name, version, entry.stored.digest).set(1)
             metrics.loaded_models.labels(name, version).set_function(partial(getattr, entry, "loaded"))
-        self.ready = bool(registry.entries)
-        if self.ready and self._searches and self.settings.effort != "fast":
+        if registry.entries and self._searches and self.settings.effort != "fast":
             _ = self._recogniser  # the first search should not wait for it
+        self.ready = bool(registry.entries)
         metrics.ready.set(self.ready and not self.draining)
         served = ", ".join(f"{e.stored.manifest.name}/{e.stored.manifest.version}" for e in registry.entries)
         if self.draining:
