@@ -76,7 +76,7 @@ def test_identity_is_in_full_precision_whatever_the_rest_is_in() -> None:
     out = VQVAEOutput(x + 1e-3, *vq()[1:])
     with torch.autocast("cpu", torch.bfloat16):  # 1.001 is 1 there, and so long a product a crash on some CPUs
         named = criterion(metric=metric, identity=1.0)(out, x, 0.0, 0)
-    assert named["identity"].item() == pytest.approx(384 * (1.001 * 1e-3 * 3 * 128 * 128) ** 2, rel=1e-4)
+    assert named["identity"].item() == pytest.approx(384 * (1.001 * 1e-3 * 3 * 128 * 128) ** 2, rel=5e-4)
 
 
 def test_likeness_is_nothing_for_the_same_face_and_teaches_otherwise() -> None:
