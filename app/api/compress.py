@@ -36,7 +36,7 @@ Effort = Annotated[
     Literal["fast", "good", "best"] | None,
     Query(
         description="good and best search for the tokens of which the decoder makes the likest face, for some .3 and "
-        ".6 seconds of a CPU; fast takes what the encoder says. Only models with several rates have such a search. "
+        ".8 seconds of a CPU; fast takes what the encoder says. Only models with several rates have such a search. "
         "Default: the service's: good, if nobody chose, and fast for batches"
     ),
 ]
