@@ -8,7 +8,9 @@ for a batch longer than that.
 """
 
 import asyncio
+import os
 import random
+import sys
 import threading
 import time
 from collections import deque
@@ -24,6 +26,7 @@ from app.metrics import Metrics
 T = TypeVar("T")
 
 HOPE = 0.75  # share of the time left that accepted work may be expected to take: the rest is for what nobody expects
+NICE = 10  # workers' behind the event loop's, which refuses what is too much, and must not stand in line for that
 LEAST_RETRY, MOST_RETRY = 1, 30  # seconds of Retry-After
 
 
@@ -142,6 +145,9 @@ class Scheduler:
         return task
 
     def _work(self) -> None:
+        if sys.platform == "linux":  # where each thread has a niceness of its own
+            with suppress(OSError):  # a sandbox may forbid it
+                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.getpriority(os.PRIO_PROCESS, 0) + NICE)
         while True:
             with self._condition:
                 while (todo := self._next()) is None:

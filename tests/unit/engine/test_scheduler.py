@@ -1,4 +1,6 @@
 import asyncio
+import os
+import sys
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
@@ -7,7 +9,7 @@ import pytest
 
 from app.engine.fit import Fit
 from app.engine.jobs import Call, Job, Lane, Timings
-from app.engine.scheduler import Kind, Scheduler
+from app.engine.scheduler import NICE, Kind, Scheduler
 from app.errors import ClientLeft, DeadlineExceeded, Overloaded
 from app.metrics import Metrics
 
@@ -345,3 +347,16 @@ def test_thousands_at_once_each_get_their_own(metrics: Metrics) -> None:
     assert max(map(len, networks[0].batches)) == 5
     assert sum(map(len, networks[0].batches + networks[1].batches)) == 3000
     assert sample(metrics, "cameo_backlog_seconds") == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a niceness is of the whole process")
+def test_workers_give_way_to_the_event_loop(scheduler: Scheduler) -> None:
+    def job() -> Job[int]:
+        yield from ()
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    async def ask() -> int:
+        niceness: int = await run(scheduler, job())
+        return niceness
+
+    assert asyncio.run(ask()) == min(19, os.getpriority(os.PRIO_PROCESS, 0) + NICE)
