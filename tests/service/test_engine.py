@@ -44,16 +44,18 @@ def portraits(count: int) -> list[bytes]:
 def mixture(client: httpx.Client) -> list[Asked]:
     """Requests of every kind and model, each of which has one right answer."""
     asked = [
-        Asked(f"/compress?model={model}&frame=asis", picture, {"Content-Type": "image/*", "Accept": accept})
+        Asked(f"/compress?model={model}&frame=asis&effort=fast", picture, {"Content-Type": "image/*", "Accept": accept})
         for model in MODELS
         for picture in portraits(6)
         for accept in (PAYLOAD, "application/json")
     ]
+    progressive = "/compress?model=tiny-progressive&frame=asis"
     asked += [
-        Asked(f"/compress?model=tiny-progressive&frame=asis&max_bytes={budget}", picture, {"Content-Type": "image/*"})
+        Asked(f"{progressive}&effort=fast&max_bytes={budget}", picture, {"Content-Type": "image/*"})
         for budget in (32, 77, 320)
         for picture in portraits(3)
     ]
+    asked.append(Asked(f"{progressive}&effort=good&max_bytes=77", portraits(1)[0], {"Content-Type": "image/*"}))
     payloads = [client.post(a.path, content=a.body, headers=a.headers).content for a in asked[::2][:24]]
     asked += [Asked("/reconstruct", payload, {"Content-Type": PAYLOAD}) for payload in payloads]
     asked += [Asked("/shorten?max_bytes=40", payload, {"Content-Type": PAYLOAD}) for payload in payloads[18:]]
