@@ -2,12 +2,14 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 ORIGIN = re.compile(r"\*|https?://[^\s/,*]+")
+
+Effort = Literal["fast", "good", "best"]  # how hard tokens are searched for: keys of app.nn.search.ROUNDS
 
 
 class Settings(BaseSettings):
@@ -48,10 +50,10 @@ class Settings(BaseSettings):
     judge: Path | None = Field(
         default=None, description="SFace ONNX file for /compare and searches; default: as for the detector"
     )
-    effort: str | None = Field(
-        default=None, pattern=r"^(fast|good|best)$",
+    effort: Effort | None = Field(
+        default=None,
         description="where a request asks for none; default: good with the extra fast, but fast for batches",
-    )  # fmt: skip
+    )
     log_level: str = Field(default="info", pattern=r"^(debug|info|warning|error)$", description="least level logged")
     log_format: str = Field(default="text", pattern=r"^(text|json)$", description="text, or json: one object a line")
     keys: Path | None = Field(

@@ -41,7 +41,7 @@ from app.errors import CameoError
 from app.images import decode, encode
 from app.nn.recogniser import SFace
 from app.portrait import Framer, asis
-from app.quality import installed_judge
+from app.quality import Pixels, installed_judge
 from app.store.registry import Registry
 from bench.server import BenchError, Server, post
 from bench.stores import store_of_one
@@ -127,16 +127,19 @@ class Round:
 
 def calls_of(coder: Coder, framer: Framer, photo: bytes, max_pixels: int) -> list[Call]:
     """What is measured of a model."""
-
     weights = installed_judge() if coder.prior else None
     recogniser = SFace(weights) if weights else None
 
-    def compress(upload: bytes, frame: str, effort: str = "fast") -> bytes:
+    def framed(upload: bytes, frame: str) -> Pixels:
         image = decode(upload, max_pixels)
-        portrait = (framer.auto(image, coder.size) if frame == "auto" else asis(image, coder.size)).portrait
-        if effort == "fast" or recogniser is None:
-            return coder.pack(coder.tokens(portrait))
-        return coder.pack(coder.search(recogniser, portrait, None, effort).finish().numpy())
+        return (framer.auto(image, coder.size) if frame == "auto" else asis(image, coder.size)).portrait
+
+    def compress(upload: bytes, frame: str) -> bytes:
+        return coder.pack(coder.tokens(framed(upload, frame)))
+
+    def searched() -> bytes:
+        assert recogniser
+        return coder.pack(coder.search(recogniser, framed(photo, "auto"), None, "good").finish().numpy())
 
     def reconstruct() -> bytes:
         return encode(coder.reconstruct(coder.unpack(codec.unwrap(payload))), "image/png")
@@ -146,19 +149,13 @@ def calls_of(coder: Coder, framer: Framer, photo: bytes, max_pixels: int) -> lis
 
     portrait = encode(framer.auto(decode(photo, max_pixels), coder.size).portrait, "image/png")
     payload = compress(photo, "auto")
-    path = f"/compress?model={coder.manifest.name}"
-    asis_path, auto_path, good_path = (
-        f"{path}&{query}" for query in ("frame=asis&effort=fast", "frame=auto&effort=fast", "frame=auto&effort=good")
-    )
-
-    def searched() -> bytes:
-        return compress(photo, "auto", "good")
-
-    good = [Call("compress a photo, searched", good_path, "image/*", photo, searched, payload_in)] if recogniser else []
+    path = f"/compress?model={coder.manifest.name}&frame="
+    asis_path, auto_path = f"{path}asis&effort=fast", f"{path}auto&effort=fast"
+    good = Call("compress a photo, searched", f"{path}auto&effort=good", "image/*", photo, searched, payload_in)
     return [
         Call("compress a portrait", asis_path, "image/png", portrait, lambda: compress(portrait, "asis"), payload_in),
         Call("compress a photo", auto_path, "image/*", photo, lambda: compress(photo, "auto"), payload_in),
-        *good,
+        *([good] if recogniser else []),
         Call("reconstruct", "/reconstruct", "application/vnd.cameo", payload, reconstruct, lambda answer: answer),
     ]
 

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 from numpy.typing import NDArray
 
-from app.api.compress import PICTURE_ERRORS, Effort, FrameMethod
+from app.api.compress import PICTURE_ERRORS, FrameMethod, WantedEffort
 from app.api.facts import frame_facts
 from app.api.negotiate import JSON, negotiate
 from app.api.problems import responses
@@ -62,7 +62,7 @@ async def compare_(
         ),
     ] = None,
     frame: FrameMethod = "auto",
-    effort: Effort = None,
+    effort: WantedEffort = None,
 ) -> Response:
     """Every model at its rate and, for each, every codec at the best quality within the same bytes.
 

@@ -14,6 +14,7 @@ from app.api.problems import responses
 from app.api.run import DEADLINE_PARAMETER, require_room, run
 from app.api.schemas import CompressAnswer, Sizes, Tokens
 from app.api.uploads import REQUEST_BODY, read_image
+from app.config import Effort
 from app.engine.service import Compressed, Service
 
 router = APIRouter(tags=["compression"])
@@ -32,8 +33,8 @@ FrameMethod = Annotated[
 ]
 
 
-Effort = Annotated[
-    Literal["fast", "good", "best"] | None,
+WantedEffort = Annotated[
+    Effort | None,
     Query(
         description="good and best search for the tokens of which the decoder makes the likest face, for some .3 and "
         ".8 seconds of a CPU; fast takes what the encoder says. Only models with several rates have such a search. "
@@ -52,7 +53,7 @@ class Wanted:
         int | None, Query(description="largest payload wanted, bytes; default: the version's default rate", ge=1)
     ] = None
     frame: FrameMethod = "auto"
-    effort: Effort = None
+    effort: WantedEffort = None
 
 
 @router.post(

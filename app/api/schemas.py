@@ -4,6 +4,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.config import Effort
+
 Nested = list[Any]
 
 
@@ -49,7 +51,7 @@ class CompressAnswer(_Schema):
     model: str
     version: int
     digest: str = Field(description="SHA-256 of the version's manifest; its first two bytes are the payload's tag")
-    effort: Literal["fast", "good", "best"] = Field(description="how hard the tokens were searched for")
+    effort: Effort = Field(description="how hard the tokens were searched for")
     tokens: Tokens
     payload: str = Field(description="the payload in base64")
     sizes: Sizes

@@ -109,7 +109,8 @@ class Service:
             name, version = entry.stored.manifest.name, str(entry.stored.manifest.version)
             metrics.model_info.labels(name, version, entry.stored.digest).set(1)
             metrics.loaded_models.labels(name, version).set_function(partial(getattr, entry, "loaded"))
-        if registry.entries and self._searches and self.settings.effort != "fast":
+        progressive = any(len(entry.stored.manifest.rates) > 1 for entry in registry.entries)
+        if progressive and self._searches and self.settings.effort != "fast":
             _ = self._recogniser  # the first search should not wait for it
         self.ready = bool(registry.entries)
         metrics.ready.set(self.ready and not self.draining)

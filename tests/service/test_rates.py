@@ -103,10 +103,14 @@ def test_a_service_searches_unless_it_is_told_otherwise(tiny_store: Path, tmp_pa
         assert base64.b64decode(json.loads(lines[0])["payload"]) == coarse
 
 
-def test_a_service_may_search_harder_for_all(tiny_store: Path, tmp_path: Path) -> None:
+def test_a_service_may_search_harder_for_all_who_do_not_decline(
+    tiny_store: Path, tmp_path: Path, coarse: bytes
+) -> None:
     with serve(tmp_path / "log", store=tiny_store, workers=1, effort="best") as server:
         own = server.client
         assert compress(own, max_bytes=96) == compress(own, max_bytes=96, effort="best")
+        assert base64.b64decode(compress(own, max_bytes=96, effort="fast")["payload"]) == coarse
+        assert compress(own, model="tiny-vae")["model"] == "tiny-vae"
         query: dict[str, Any] = {"model": MODEL, "max_bytes": 96}
         lines = own.post("/compress/batch", files={"image": PHOTO}, params=query).text.splitlines()
         assert json.loads(lines[0])["payload"] == compress(own, max_bytes=96)["payload"]

@@ -71,12 +71,13 @@ def test_identity_is_the_quadratic_form_of_its_metric() -> None:
 
 
 def test_identity_is_in_full_precision_whatever_the_rest_is_in() -> None:
-    metric = torch.full((384, 3 * 128 * 128), 1.001)
+    weight, off = 1 + 2**-8, 2**-10  # so that every sum is exact in float32, in whatever order
+    metric = torch.full((384, 3 * 128 * 128), weight)
     x = torch.zeros(2, 3, 128, 128)
-    out = VQVAEOutput(x + 1e-3, *vq()[1:])
-    with torch.autocast("cpu", torch.bfloat16):  # 1.001 is 1 there, and so long a product a crash on some CPUs
+    out = VQVAEOutput(x + off, *vq()[1:])
+    with torch.autocast("cpu", torch.bfloat16):  # the weight is 1 there, and so long a product a crash on some CPUs
         named = criterion(metric=metric, identity=1.0)(out, x, 0.0, 0)
-    assert named["identity"].item() == pytest.approx(384 * (1.001 * 1e-3 * 3 * 128 * 128) ** 2, rel=5e-4)
+    assert named["identity"].item() == pytest.approx(384 * (weight * off * 3 * 128 * 128) ** 2, rel=1e-4)
 
 
 def test_likeness_is_nothing_for_the_same_face_and_teaches_otherwise() -> None:
