@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response, StreamingResponse
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
@@ -75,7 +75,7 @@ def _streamed(what: str) -> dict[str, Any]:
         image={"type": "array", "items": {"type": "string", "format": "binary"}},
     ),
 )  # fmt: skip
-async def compress_batch(request: Request, wanted: Annotated[Wanted, Depends()]) -> Response:
+async def compress_batch(request: Request, wanted: Annotated[Wanted, Query()]) -> Response:
     """Each picture gives what `/compress` gives for it alone with the same effort, and fails alone.
 
     Batches are for many: without an `effort`, theirs is `fast`, unless the service says otherwise.

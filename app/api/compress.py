@@ -1,11 +1,11 @@
 """``POST /compress``: a picture in, tokens and a payload out."""
 
 import base64
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
+from pydantic import BaseModel
 
 from app import errors
 from app.api.facts import dictionary, frame_facts, model_header
@@ -43,8 +43,7 @@ WantedEffort = Annotated[
 ]
 
 
-@dataclass(frozen=True)
-class Wanted:
+class Wanted(BaseModel):
     """The query of a request to compress."""
 
     model: Annotated[str | None, Query(description="name of the model; default: the store's", max_length=100)] = None
@@ -70,7 +69,7 @@ class Wanted:
     },
     openapi_extra=REQUEST_BODY | {"parameters": [DEADLINE_PARAMETER]},
 )
-async def compress(request: Request, wanted: Annotated[Wanted, Depends()]) -> Response:
+async def compress(request: Request, wanted: Annotated[Wanted, Query()]) -> Response:
     """Decode the picture, frame the face, encode it, pack the tokens.
 
     A payload never has more than `max_bytes`. A model with several rates takes any budget from its least rate on
@@ -92,7 +91,7 @@ async def compress(request: Request, wanted: Annotated[Wanted, Depends()]) -> Re
     if media_type == PAYLOAD:
         headers |= {
             "Cameo-Sizes": dictionary(sizes.model_dump()),
-            "Cameo-Tokens": dictionary(_tokens(done).model_dump(exclude={"indices"})),
+            "Cameo-Tokens": dictionary(_shape(done)),
             "Cameo-Effort": done.effort,
             "Cameo-Frame": dictionary(frame_facts(done.framed).model_dump()),
         }
@@ -127,7 +126,8 @@ def observed(service: Service, done: Compressed) -> Sizes:
 
 
 def _tokens(done: Compressed) -> Tokens:
-    indices: list[Any] = done.tokens.tolist()
-    return Tokens(
-        shape=list(done.tokens.shape), codebook_size=done.coder.manifest.tokens.codebook_size, indices=indices
-    )
+    return Tokens.model_validate(_shape(done) | {"indices": done.tokens.tolist()})
+
+
+def _shape(done: Compressed) -> dict[str, object]:
+    return {"shape": list(done.tokens.shape), "codebook_size": done.coder.manifest.tokens.codebook_size}

@@ -17,7 +17,7 @@ agree on the decision. Nothing marks the end, and no bit of a body is wasted on 
     T, t  tokens of the whole list, one of them    K  tokens of a first part    B  blocks of 32 tokens
     H     units of the context                     R  rows: 3 t + value         D  rows of a block: 3 t + decision
 
-No float takes part, so bodies and tokens are the same on every machine.
+All sums are of whole numbers and exact, so bodies and tokens are the same on every machine.
 """
 
 from collections.abc import Callable, Iterator
@@ -33,20 +33,26 @@ _REGISTER_BYTES = 4
 _ONE = 2**32  # the interval's width at the start
 _LEAST_RANGE = 2**24  # below it, a byte is out
 _LOW_BYTES = 2**24 - 1
-_PART = 16 * BLOCK  # tokens whose decisions are worked out at once
+_PART = 40 * BLOCK  # tokens whose decisions are worked out at once
 _FINER = 16  # the most bits by which two decisions in a row shift the interval
 
 
 class Stream:
     """The stream of K <= T tokens, as a list of decisions that :meth:`body` works out as far as it needs them.
 
+    One call of :meth:`body` each; it remembers for :meth:`held` how far the decisions were at every byte.
+
     Raises WrongTokenShape for more than T tokens, TokenOutOfRange for the first impossible one, TypeError where
     they are not integers.
     """
 
     def __init__(self, tokens_K: NDArray[np.integer[Any]], prior: Prior) -> None:
-        check(tokens_K, prior)
+        self._refines_K = check(tokens_K, prior)
         self._tokens, self._prior = tokens_K, prior
+        self._probabilities: list[int] = []
+        self._answers: list[bool] = []
+        self._counts: list[NDArray[np.int64]] = []  # of the decisions of each token
+        self._shifts: list[tuple[int, int, int]] = []
 
     def body(self, most_bytes: int) -> bytes:
         """The first ``most_bytes`` bytes; all of the stream where it is no longer than that.
@@ -55,16 +61,19 @@ class Stream:
         parts in ten thousand (never of one that ``unpack`` gave, never of all T tokens) no bytes can say that it
         ends there; then a few more tokens than K are read.
         """
-        return _encode(self._decisions(), self._following, most_bytes)
+        return _encode(self._decisions(), self._following, most_bytes, self._shifts)
 
     def held(self, body: bytes) -> int:
         """How many of these tokens :func:`unpack` reads from a ``body`` that :meth:`body` gave, or its first bytes.
 
-        It walks the path of ``unpack`` without asking the prior again, in a quarter of the time.
+        It walks the last steps of the path of ``unpack``: before them no decision needed a byte beyond the body.
         """
-        low, high = _ends(body)
-        width, position, decided = _ONE, _REGISTER_BYTES, 0
-        for probability, yes in zip(self._probabilities, self._answers, strict=True):
+        position = min(max(0, len(body) - _REGISTER_BYTES), len(self._shifts))
+        decided, low, width = self._shifts[position - 1] if position else (0, 0, _ONE)
+        # Where the number lies within the interval. What was carried into the bytes before is a multiple of _ONE.
+        low, high = ((end - low) % _ONE for end in _ends(body[position:]))
+        position += _REGISTER_BYTES
+        for probability, yes in zip(self._probabilities[decided:], self._answers[decided:], strict=True):
             split = (width >> PROBABILITY_BITS) * probability
             if yes:
                 if high >= split:
@@ -84,23 +93,21 @@ class Stream:
 
     def _decisions(self) -> Iterator[tuple[int, bool]]:
         """Probability and answer of each decision, kept for :meth:`held`."""
-        self._probabilities: list[int] = []
-        self._answers: list[bool] = []
-        self._counts: list[NDArray[np.int64]] = []  # of the decisions of each token
-        tokens_K, prior, refines_K = self._tokens, self._prior, _refinements(self._tokens, self._prior)
-        h_BH = _contexts(tokens_K, prior)
-        for start in range(0, len(tokens_K), _PART):
+        prior, h_1H = self._prior, np.zeros((1, self._prior.rows.shape[1]), np.int64)
+        for start in range(0, len(self._tokens), _PART):
             part = slice(start, start + _PART)
-            token_K, refine_K = tokens_K[part], refines_K[part]
+            token_K, refine_K = self._tokens[part], self._refines_K[part]
+            h_BH = _contexts(token_K, prior, h_1H, start)
+            h_1H = h_BH[-1:]
             K = len(token_K)
-            blocks = h_BH[start // BLOCK : -(-(start + K) // BLOCK)]
-            probability_T3 = prior.probabilities(blocks, start // BLOCK).reshape(-1, VALUES)
+            probability_D = prior.probabilities(h_BH[: -(-K // BLOCK)], start // BLOCK).ravel()
             # A token's first decision and, where the token has one, its second.
-            asked_K2 = np.stack([np.ones(K, np.bool_), ~refine_K & (token_K > 0)], 1)
+            asked_K2 = np.ones((K, 2), np.bool_)
+            asked_K2[:, 1] = ~refine_K & (token_K > 0)
             answer_K2 = np.stack([token_K > 0, token_K == VALUES - 1], 1)
-            first_K = np.where(refine_K, 2, 0)
-            probability_K2 = np.stack([probability_T3[np.arange(K), first_K], probability_T3[:K, 1]], 1)
-            probabilities, answers = probability_K2[asked_K2].tolist(), answer_K2[asked_K2].tolist()
+            decision_K2 = VALUES * np.arange(K)[:, None] + [0, 1]
+            decision_K2[refine_K, 0] += 2
+            probabilities, answers = probability_D[decision_K2[asked_K2]].tolist(), answer_K2[asked_K2].tolist()
             self._probabilities += probabilities
             self._answers += answers
             self._counts.append(asked_K2.sum(1))
@@ -112,7 +119,8 @@ class Stream:
         if len(prior) == K:
             return []
         block = K // BLOCK
-        probability_T3 = prior.probabilities(_contexts(self._tokens, prior)[block:], block).reshape(-1, VALUES)
+        h_BH = _contexts(self._tokens, prior, np.zeros((1, prior.rows.shape[1]), np.int64), 0)
+        probability_T3 = prior.probabilities(h_BH[block:], block).reshape(-1, VALUES)
         refines = bool(((prior.latents[:K] == prior.latents[K]) & (self._tokens > 0)).any())
         next_3: list[int] = probability_T3[K % BLOCK].tolist()
         return next_3[2:] if refines else next_3[:2]
@@ -174,8 +182,8 @@ def _ends(body: bytes) -> tuple[int, int]:
     return int.from_bytes(first.ljust(_REGISTER_BYTES, b"\0")), int.from_bytes(first.ljust(_REGISTER_BYTES, b"\xff"))
 
 
-def check(tokens_K: NDArray[np.integer[Any]], prior: Prior) -> None:
-    """Raise what :func:`pack` raises where these cannot be the first tokens of a list."""
+def check(tokens_K: NDArray[np.integer[Any]], prior: Prior) -> NDArray[np.bool_]:
+    """Which tokens refine; raises what :func:`pack` raises where these cannot be the first tokens of a list."""
     if not np.issubdtype(tokens_K.dtype, np.integer):
         raise TypeError(f"Tokens are integers, these are {tokens_K.dtype}.")
     if tokens_K.ndim != 1 or len(tokens_K) > len(prior):
@@ -184,7 +192,8 @@ def check(tokens_K: NDArray[np.integer[Any]], prior: Prior) -> None:
             shape=list(tokens_K.shape),
             most=[len(prior)],
         )
-    levels_K = np.where(_refinements(tokens_K, prior), VALUES - 1, VALUES)
+    refines_K = _refinements(tokens_K, prior)
+    levels_K = VALUES - refines_K
     outside = np.flatnonzero((tokens_K < 0) | (tokens_K >= levels_K))
     if len(outside):
         at = int(outside[0])
@@ -192,6 +201,7 @@ def check(tokens_K: NDArray[np.integer[Any]], prior: Prior) -> None:
         raise TokenOutOfRange(
             f"The token at [{at}] is {value}, outside 0 to {levels - 1}.", position=[at], value=value, levels=levels
         )
+    return refines_K
 
 
 def _refinements(tokens_K: NDArray[np.integer[Any]], prior: Prior) -> NDArray[np.bool_]:
@@ -205,21 +215,34 @@ def _refinements(tokens_K: NDArray[np.integer[Any]], prior: Prior) -> NDArray[np
     return refines
 
 
-def _contexts(tokens_K: NDArray[np.integer[Any]], prior: Prior) -> NDArray[np.int64]:
-    """h_BH of every block that has a token of these K or the one after them."""
+def _contexts(
+    tokens_K: NDArray[np.integer[Any]], prior: Prior, h_1H: NDArray[np.int64], start: int
+) -> NDArray[np.int64]:
+    """h_BH of every block that has a token of these K, the ``start``-th and on, or the one after them.
+
+    ``h_1H`` is the first.
+    """
     K, H = len(tokens_K), prior.rows.shape[1]
     whole = K // BLOCK
-    rows = np.arange(whole * BLOCK) * VALUES + tokens_K[: whole * BLOCK].astype(np.int64)
-    sums_BH = prior.rows[rows].reshape(whole, BLOCK, H).sum(1)
-    h_BH = np.concatenate([np.zeros((1, H), np.int64), sums_BH.cumsum(0)])
-    return h_BH[: len(prior.biases)]
+    rows = np.arange(start, start + whole * BLOCK) * VALUES + tokens_K[: whole * BLOCK].astype(np.int64)
+    sums_BH = prior.rows.take(rows, 0).reshape(whole, BLOCK, H).sum(1)
+    h_BH = np.concatenate([h_1H, h_1H + sums_BH.cumsum(0)])
+    return h_BH[: len(prior.biases) - start // BLOCK]
 
 
-def _encode(decisions: Iterator[tuple[int, bool]], following: Callable[[], list[int]], most_bytes: int) -> bytes:
-    """The first bytes of the stream of these decisions, which ends where ``following``, if any, cannot be decided."""
+def _encode(
+    decisions: Iterator[tuple[int, bool]],
+    following: Callable[[], list[int]],
+    most_bytes: int,
+    shifts: list[tuple[int, int, int]],
+) -> bytes:
+    """The first bytes of the stream of these decisions, which ends where ``following``, if any, cannot be decided.
+
+    ``shifts`` gets for each byte that is out how many decisions there were, and low end and width of the interval.
+    """
     out = bytearray()
     low, width = 0, _ONE  # the interval behind the bytes in ``out``; ``low`` may be over 1 until it is carried
-    for probability, yes in decisions:
+    for decided, (probability, yes) in enumerate(decisions, 1):
         split = (width >> PROBABILITY_BITS) * probability
         if yes:
             width = split
@@ -232,6 +255,7 @@ def _encode(decisions: Iterator[tuple[int, bool]], following: Callable[[], list[
                 low -= _ONE
             out.append(low >> 24)
             low, width = (low & _LOW_BYTES) << 8, width << 8
+            shifts.append((decided, low, width))
             # A carry comes to a byte at most once, and passes through 0xFF alone.
             if len(out) > most_bytes and out[-1] != 0xFF:
                 return bytes(out[:most_bytes])
