@@ -4,20 +4,14 @@
 """
 
 import argparse
-import signal
 import sys
 from collections.abc import Sequence
 
-import cv2
 from pydantic import ValidationError
 
-from app import logs, memory
+from app import logs, processes
 from app.api import access
 from app.config import Settings
-from app.main import create_app
-from app.server import Server
-
-SWITCH_SECONDS = 2e-4
 
 
 def main(arguments: Sequence[str] = ()) -> int:
@@ -44,28 +38,18 @@ def make_key(name: str, per_minute: int | None) -> int:
 def serve() -> int:
     try:
         settings = Settings()
-        logs.configure(settings.log_level, settings.log_format)
-        # OpenCV warns at every start that its new engine chooses the target itself.
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
-        memory.bound()
-        app = create_app(settings)
     except ValidationError as error:
         for problem in error.errors():
             name = "CAMEO_" + "_".join(map(str, problem["loc"])).upper()
             said = problem["msg"].removeprefix("Value error, ")
             print(f"cameo: {name}={problem['input']}: {said}", file=sys.stderr)
         return 2
-    except ValueError as error:
-        print(f"cameo: {error}", file=sys.stderr)
-        return 2
-    # uvicorn finishes what it serves, then raises the signal again, whose default would report a death by signal.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    # Workers pack and unpack in Python: after its default of 5 ms each would let the loop have its turn only once a
-    # request is nearly done, and a request has several turns there.
-    sys.setswitchinterval(SWITCH_SECONDS)
-    server = Server(app, settings)
-    server.run()
-    return 0 if server.started else 1
+    if settings.processes > 1:
+        logs.configure(settings.log_level, settings.log_format)
+        return processes.run(settings)
+    from app.server import serve as serve_here  # noqa: PLC0415 - torch and all, which who minds others does without
+
+    return serve_here(settings)
 
 
 if __name__ == "__main__":

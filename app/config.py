@@ -29,7 +29,12 @@ class Settings(BaseSettings):
         description="MiB of weights in memory; beyond it, all but default versions load on demand",
     )
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N")
-    workers: int = Field(default=0, ge=0, le=256, description="requests computed at once; 0: one a CPU of the quota")
+    workers: int = Field(
+        default=0, ge=0, le=256, description="requests a process computes at once; 0: its share of CPUs"
+    )
+    processes: int = Field(
+        default=1, ge=1, le=256, description="services behind the port, each with its own models, workers and queue"
+    )
     queue_seconds: float = Field(
         default=2.0, gt=0, le=600, description="work that may wait for each worker, seconds; more is refused with 429"
     )

@@ -27,6 +27,7 @@ Errors are `application/problem+json` with a stable `type`."""
 TAKEN_HEADERS = (
     "Accept", "Authorization", "Content-Type", "X-Api-Key", "X-Request-Id", "traceparent", "Cameo-Deadline-Ms",
 )  # fmt: skip
+SAMPLE_SECONDS = 1.0
 GIVEN_HEADERS = (
     "Cameo-Model", "Cameo-Sizes", "Cameo-Tokens", "Cameo-Effort", "Cameo-Frame", "Server-Timing", "X-Request-Id",
     "traceparent", "Retry-After", "WWW-Authenticate",
@@ -44,7 +45,11 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         service.start()
+        if settings.processes > 1:  # others serve meanwhile, so nobody should be sent here yet
+            await asyncio.to_thread(service.watch.looked.wait)
+        sampling = asyncio.create_task(_sample(metrics))
         yield
+        sampling.cancel()
         service.stop()
         if traces:
             await asyncio.to_thread(traces.close)
@@ -70,6 +75,12 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(Observe, metrics=metrics, traces=traces)
     _document(app, keys_needed=keys is not None)
     return app
+
+
+async def _sample(metrics: Metrics) -> None:
+    while True:
+        metrics.sample()
+        await asyncio.sleep(SAMPLE_SECONDS)
 
 
 def _document(app: FastAPI, keys_needed: bool) -> None:

@@ -1,6 +1,19 @@
 """Every Prometheus name, label and bucket of the service."""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+import os
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, ProcessCollector, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+
+FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+"""The variable that names the folder where several processes count together, as prometheus_client knows it."""
+
+SUMMED = {f"process_{name}" for name in ("resident_memory_bytes", "virtual_memory_bytes", "cpu_seconds", "open_fds")}
 
 SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 PAYLOAD_BYTES = (32, 48, 64, 96, 128, 192, 256, 320, 512, 768, 1024, 2048)
@@ -9,11 +22,17 @@ RATIOS = (8, 16, 32, 48, 64, 96, 128, 192, 256, 512, 1024)
 
 
 class Metrics:
-    """The instruments of one application, in a registry of their own, so that one process can hold several."""
+    """The instruments of one application, in a registry of their own, so that one process can hold several.
+
+    Where ``FOLDER`` is set, those of all processes are shown as one: sums, but of backlogs and 0 or 1 the most.
+    """
 
     def __init__(self) -> None:
+        self._several = FOLDER in os.environ
+        self._followed: dict[tuple[Gauge, tuple[str, ...]], Callable[[], float]] = {}
         self.registry = r = CollectorRegistry()
-        ProcessCollector(registry=r)  # memory, CPU time and open files of the process
+        if not self._several:
+            ProcessCollector(registry=r)  # memory, CPU time and open files of the process
         self.requests = Counter("cameo_requests_total", "Requests answered.", ("method", "route", "status"), registry=r)
         self.request_seconds = Histogram(
             "cameo_request_seconds", "From the request's head to the answer's end.", ("route",),
@@ -32,6 +51,7 @@ class Metrics:
         self.keys_broken = Gauge(
             "cameo_keys_file_broken",
             "1 while the file of API keys cannot be read and older keys are valid.",
+            multiprocess_mode="livemax",
             registry=r,
         )
         self.payload_bytes = Histogram(
@@ -42,8 +62,15 @@ class Metrics:
             "cameo_compression_ratio", "Bytes of the raw portrait over bytes of its payload.", ("model", "version"),
             buckets=RATIOS, registry=r,
         )  # fmt: skip
-        self.waiting = Gauge("cameo_queue_length", "Requests waiting for a worker or a batch.", registry=r)
-        self.backlog = Gauge("cameo_backlog_seconds", "Work accepted and not finished, as expected.", registry=r)
+        self.waiting = Gauge(
+            "cameo_queue_length", "Requests waiting for a worker or a batch.", multiprocess_mode="livesum", registry=r
+        )
+        self.backlog = Gauge(
+            "cameo_backlog_seconds",
+            "Work accepted and not finished, as expected.",
+            multiprocess_mode="livemax",
+            registry=r,
+        )
         self.refused = Counter(
             "cameo_refused_total", "Work not accepted: queue (full; a batch asks again), or deadline (too late).",
             ("reason",), registry=r,
@@ -64,23 +91,82 @@ class Metrics:
             ("route", "outcome"), registry=r,
         )  # fmt: skip
         self.model_info = Gauge(
-            "cameo_model_info", "A version that is served; always 1.", ("model", "version", "digest"), registry=r
+            "cameo_model_info",
+            "A version that is served; always 1.",
+            ("model", "version", "digest"),
+            multiprocess_mode="livemax",
+            registry=r,
         )
         self.refused_versions = Gauge(
             "cameo_refused_version_info", "A version in the store that failed verification; always 1.",
-            ("model", "version"), registry=r,
+            ("model", "version"), multiprocess_mode="livemax", registry=r,
         )  # fmt: skip
         self.loaded_models = Gauge(
-            "cameo_loaded_models", "A version that is served: 1 while its model is in memory, 0 while it is not.",
-            ("model", "version"), registry=r,
+            "cameo_loaded_models", "A version that is served: in how many processes its model is in memory.",
+            ("model", "version"), multiprocess_mode="livesum", registry=r,
         )  # fmt: skip
         self.store_changes = Counter(
             "cameo_store_changes_total", "Changes of the model store: taken in, or a problem.", ("outcome",), registry=r
         )
         self.store_problem = Gauge(
-            "cameo_store_problem", "1 while the state of the model store cannot be taken in.", registry=r
+            "cameo_store_problem",
+            "1 while the state of the model store cannot be taken in.",
+            multiprocess_mode="livemax",
+            registry=r,
         )
         self.device_info = Gauge(
-            "cameo_device_info", "Where models run, and why; always 1.", ("device", "reason", "workers"), registry=r
+            "cameo_device_info",
+            "Where models run, and why; always 1.",
+            ("device", "reason", "workers"),
+            multiprocess_mode="livemax",
+            registry=r,
         )
-        self.ready = Gauge("cameo_ready", "1 once models are loaded and warm.", registry=r)
+        self.ready = Gauge("cameo_ready", "1 once models are loaded and warm.", multiprocess_mode="livemax", registry=r)
+
+    def follow(self, gauge: Gauge, function: Callable[[], float], *labels: str) -> None:
+        """Let a gauge show what a function says: whenever it is read, or, of several processes, once a second."""
+        if self._several:
+            self._followed[gauge, labels] = function
+        else:
+            (gauge.labels(*labels) if labels else gauge).set_function(function)
+
+    def replace(self, gauge: Gauge, values: Mapping[Any, float | Callable[[], float]]) -> None:
+        """Let a gauge have these tuples of labels and no others; several processes show as 0 what they once had."""
+        if self._several:
+            for labels in [labels for followed, labels in self._followed if followed is gauge]:
+                self.follow(gauge, lambda: 0.0, *labels)
+        else:
+            gauge.clear()
+        for labels, value in values.items():
+            self.follow(gauge, value if callable(value) else partial(float, value), *labels)
+
+    def sample(self) -> None:
+        """Take down what is followed, for the other processes to read."""
+        for (gauge, labels), function in tuple(self._followed.items()):
+            (gauge.labels(*labels) if labels else gauge).set(function())
+
+    def text(self) -> bytes:
+        """All of it, in Prometheus's text format."""
+        if not self._several:
+            return generate_latest(self.registry)
+        self.sample()
+        together = CollectorRegistry()
+        MultiProcessCollector(together)  # type: ignore[no-untyped-call]
+        together.register(_Processes())
+        return generate_latest(together)
+
+
+class _Processes(Collector):
+    """Memory, CPU time and open files of all processes that count into the folder."""
+
+    def collect(self) -> Iterable[Metric]:
+        merged: dict[str, Metric] = {}
+        for file in Path(os.environ[FOLDER]).glob("counter_*.db"):
+            pid = file.stem.rpartition("_")[2]
+            for metric in ProcessCollector(pid=partial(str, pid), registry=None).collect():
+                if metric.name in SUMMED:
+                    total = merged.setdefault(metric.name, metric)
+                    if total is not metric:
+                        value = total.samples[0].value + metric.samples[0].value
+                        total.samples = [total.samples[0]._replace(value=value)]
+        return merged.values()

@@ -5,22 +5,52 @@ At the first SIGTERM or SIGINT the service says that it is not ready, answers wi
 ``grace_seconds``, and ends. A second signal skips the first part.
 """
 
+import signal
+import sys
 import threading
+from collections.abc import Callable
+from socket import socket
 from types import FrameType
 
+import cv2
 import uvicorn
 from fastapi import FastAPI
 
+from app import logs, memory
 from app.config import Settings
 from app.engine.service import Service
+from app.main import create_app
 
+SWITCH_SECONDS = 2e-4
 CLOSE = (b"connection", b"close")
 
 
+def serve(settings: Settings, listener: socket | None = None, listening: Callable[[], None] = lambda: None) -> int:
+    """Until a signal ends it: the exit status. At ``listener``, if given; ``listening`` is called when it listens."""
+    logs.configure(settings.log_level, settings.log_format)
+    # OpenCV warns at every start that its new engine chooses the target itself.
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
+    memory.bound()
+    try:
+        app = create_app(settings)
+    except ValueError as error:
+        print(f"cameo: {error}", file=sys.stderr)
+        return 2
+    # uvicorn finishes what it serves, then raises the signal again, whose default would report a death by signal.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    # Workers pack and unpack in Python: after its default of 5 ms each would let the loop have its turn only once a
+    # request is nearly done, and a request has several turns there.
+    sys.setswitchinterval(SWITCH_SECONDS)
+    server = Server(app, settings, listening)
+    server.run(None if listener is None else [listener])
+    return 0 if server.started else 1
+
+
 class Server(uvicorn.Server):
-    def __init__(self, app: FastAPI, settings: Settings) -> None:
+    def __init__(self, app: FastAPI, settings: Settings, listening: Callable[[], None]) -> None:
         self._service: Service = app.state.service
         self._drain_seconds = settings.drain_seconds
+        self._listening = listening
         # Requests are logged by the middleware, with their ids.
         super().__init__(
             uvicorn.Config(
@@ -28,6 +58,10 @@ class Server(uvicorn.Server):
                 timeout_graceful_shutdown=settings.grace_seconds,
             )
         )  # fmt: skip
+
+    async def startup(self, sockets: list[socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._listening()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self._service.draining or not self._drain_seconds:

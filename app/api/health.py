@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from app.api.models import refused
 from app.api.schemas import LiveAnswer, ReadyAnswer
@@ -49,6 +49,6 @@ async def readiness(request: Request) -> Response:
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
 )
 async def metrics(request: Request) -> Response:
-    """Everything measured since the start, in the text format."""
+    """Everything measured since the start, by all processes, in the text format."""
     service: Service = request.app.state.service
-    return Response(generate_latest(service.metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+    return Response(service.metrics.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})

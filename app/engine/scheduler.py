@@ -56,8 +56,8 @@ class Scheduler:
         self._unfinished = 0
         self._closing = False
         self._threads = [threading.Thread(target=self._work, name=f"cameo-{i}", daemon=True) for i in range(workers)]
-        metrics.waiting.set_function(lambda: len(self._new) + sum(len(lane.waiting) for lane in tuple(self._lanes)))
-        metrics.backlog.set_function(lambda: self._backlog)
+        metrics.follow(metrics.waiting, lambda: len(self._new) + sum(len(lane.waiting) for lane in tuple(self._lanes)))
+        metrics.follow(metrics.backlog, lambda: self._backlog)
         for thread in self._threads:
             thread.start()
 

@@ -72,7 +72,8 @@ class Service:
         # One thread a picture: nets this small gain little from two, and a payload stays the same under load.
         torch.set_num_threads(1)
         cv2.setNumThreads(1)
-        self.scheduler = Scheduler(settings.workers or self.device.cpus, settings.queue_seconds, metrics)
+        workers = settings.workers or -(-self.device.cpus // settings.processes)
+        self.scheduler = Scheduler(workers, settings.queue_seconds, metrics)
         self.registry: Registry[Coder] = Registry(
             settings.store,
             lambda stored: Coder(stored, self.device.torch, settings.backend),
@@ -101,25 +102,22 @@ class Service:
         metrics.store_problem.set(registry.problem is not None)
         gc.collect()  # a coder and its lanes hold each other; a withdrawn one's weights should go now
         memory.trim()
-        for gauge in (metrics.refused_versions, metrics.model_info, metrics.loaded_models):
-            gauge.clear()
-        for refusal in registry.refused:
-            metrics.refused_versions.labels(refusal.name, str(refusal.version)).set(1)
-        for entry in registry.entries:
-            name, version = entry.stored.manifest.name, str(entry.stored.manifest.version)
-            metrics.model_info.labels(name, version, entry.stored.digest).set(1)
-            metrics.loaded_models.labels(name, version).set_function(partial(getattr, entry, "loaded"))
+        metrics.replace(metrics.refused_versions, {(each.name, str(each.version)): 1 for each in registry.refused})
+        served = {(e.stored.manifest.name, str(e.stored.manifest.version)): e for e in registry.entries}
+        metrics.replace(metrics.model_info, {(*labels, e.stored.digest): 1 for labels, e in served.items()})
+        loaded = {labels: partial(getattr, e, "loaded") for labels, e in served.items()}
+        metrics.replace(metrics.loaded_models, loaded)
         progressive = any(len(entry.stored.manifest.rates) > 1 for entry in registry.entries)
         if progressive and self._searches and self.settings.effort != "fast":
             _ = self._recogniser  # the first search should not wait for it
         self.ready = bool(registry.entries)
         metrics.ready.set(self.ready and not self.draining)
-        served = ", ".join(f"{e.stored.manifest.name}/{e.stored.manifest.version}" for e in registry.entries)
+        names = ", ".join("/".join(labels) for labels in served)
         if self.draining:
-            log.info("serves until it ends: %s", served)
+            log.info("serves until it ends: %s", names)
         elif self.ready:
             self.reason = "models are loaded and warm"
-            log.info("ready: %s", served)
+            log.info("ready: %s", names)
         else:
             self.reason = f"the model store {self.settings.store} holds no usable version"
             if registry.problem:

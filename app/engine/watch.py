@@ -28,6 +28,8 @@ class Watch:
         self._stopping = threading.Event()
         self._calling = threading.Lock()
         self._thread: threading.Thread | None = None
+        self.looked = threading.Event()
+        """Set once there was a first round."""
 
     def start(self) -> None:
         self._thread = threading.Thread(target=self._run, name="cameo-watch", daemon=True)
@@ -56,6 +58,7 @@ class Watch:
 
     def _run(self) -> None:
         self.look()
+        self.looked.set()
         while self._seconds and not self._stopping.wait(self._seconds):
             self.look()
 

@@ -1,0 +1,114 @@
+"""Several serving processes behind one port, for machines on which one event loop is not enough.
+
+Each is a whole service with its own models and queue; the kernel hands a new connection to one that waits for it.
+None listens before it is ready. They start one after another: where the first cannot, that is said once, and is the
+end. Later, one that ends is replaced. They end with the process that started them, even where that one is killed.
+"""
+
+import logging
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+import tempfile
+import threading
+import time
+from multiprocessing.connection import wait
+from multiprocessing.context import SpawnProcess
+from multiprocessing.synchronize import Event
+from types import FrameType
+
+import uvicorn
+from prometheus_client.multiprocess import mark_process_dead
+
+from app.config import Settings
+from app.metrics import FOLDER
+
+RETRY_SECONDS = 1.0
+LOOK_SECONDS = 0.2
+
+log = logging.getLogger("cameo.processes")
+
+
+def run(settings: Settings) -> int:
+    """Keep ``settings.processes`` of them until SIGTERM or SIGINT; the exit status."""
+    listener = uvicorn.Config("", host=settings.host, port=settings.port, log_config=None).bind_socket()
+    with tempfile.TemporaryDirectory(prefix="cameo-metrics-") as folder:
+        os.environ[FOLDER] = folder
+        return _Family(listener).run(settings.processes)
+
+
+class _Family:
+    def __init__(self, listener: socket.socket) -> None:
+        self._listener = listener
+        self._context = multiprocessing.get_context("spawn")  # threads of libraries do not survive a fork
+        self._processes: list[SpawnProcess] = []
+        self._served = self._ending = False
+        self._status = 0
+
+    def run(self, count: int) -> int:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._end)
+        while not self._ending:
+            if len(self._processes) < count:
+                self._add()
+                continue
+            for process in self._ended():
+                if not self._ending:
+                    log.error("process %d ended with %d; another takes its place", process.pid, process.exitcode)
+        self._listener.close()  # it takes connections as long as anybody has it open
+        while self._processes:
+            self._ended()
+        return self._status
+
+    def _add(self) -> None:
+        """Start one more, and wait until it listens or has ended."""
+        listens = self._context.Event()
+        process = self._context.Process(target=_child, args=(self._listener, listens))
+        self._processes.append(process)
+        process.start()
+        if self._ending:  # and this one was not there to be told
+            process.terminate()
+        while not listens.wait(0.1) and process.is_alive():
+            pass
+        if listens.is_set():
+            self._served = True
+        elif not self._ending:
+            log.error("process %d ended before it served", process.pid)
+            if self._served:  # others do, and this may pass
+                time.sleep(RETRY_SECONDS)
+            else:
+                self._status = max(1, process.exitcode or 0)
+                self._end()
+
+    def _ended(self) -> list[SpawnProcess]:
+        """Wait a moment for some that have, and forget them."""
+        sentinels = wait([process.sentinel for process in self._processes], LOOK_SECONDS)
+        ended = [process for process in self._processes if process.sentinel in sentinels]
+        for process in ended:
+            process.join()
+            self._processes.remove(process)
+            mark_process_dead(process.pid)  # type: ignore[no-untyped-call]
+        return ended
+
+    def _end(self, number: int | None = None, frame: FrameType | None = None) -> None:
+        """Also a handler of signals: the processes get one each, and a second one where this gets one."""
+        self._ending = True
+        for process in self._processes:
+            if process.pid is not None:
+                process.terminate()
+
+
+def _child(listener: socket.socket, listens: Event) -> None:
+    from app.server import serve  # noqa: PLC0415 - torch and all, which the parent does without
+
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def follow() -> None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=follow, name="cameo-parent", daemon=True).start()
+    sys.exit(serve(Settings(), listener, listens.set))
