@@ -1,8 +1,9 @@
 """Several serving processes behind one port, for machines on which one event loop is not enough.
 
-Each is a whole service with its own models and queue; the kernel hands a new connection to one that waits for it.
-None listens before it is ready. They start one after another: where the first cannot, that is said once, and is the
-end. Later, one that ends is replaced. They end with the process that started them, even where that one is killed.
+Each is a whole service with its own models, queue and listening socket; Linux deals connections out to them evenly, by
+hash. (From one socket whoever is awake first takes all that wait there.) None listens before it is ready. They start
+one after another: where the first cannot, that is said once, and is the end. Later, one that ends is replaced. They end
+with the process that started them, even where that one is killed.
 """
 
 import logging
@@ -19,7 +20,6 @@ from multiprocessing.context import SpawnProcess
 from multiprocessing.synchronize import Event
 from types import FrameType
 
-import uvicorn
 from prometheus_client.multiprocess import mark_process_dead
 
 from app.config import Settings
@@ -33,15 +33,34 @@ log = logging.getLogger("cameo.processes")
 
 def run(settings: Settings) -> int:
     """Keep ``settings.processes`` of them until SIGTERM or SIGINT; the exit status."""
-    listener = uvicorn.Config("", host=settings.host, port=settings.port, log_config=None).bind_socket()
-    with tempfile.TemporaryDirectory(prefix="cameo-metrics-") as folder:
+    if sys.platform != "linux":
+        print("cameo: CAMEO_PROCESSES above 1 needs Linux, which spreads connections over them", file=sys.stderr)
+        return 2
+    try:
+        reserved = _bind(settings.host, settings.port)
+    except OSError as error:
+        print(f"cameo: CAMEO_HOST={settings.host} CAMEO_PORT={settings.port}: {error}", file=sys.stderr)
+        return 1
+    address = reserved.getsockname()[:2]
+    log.info("%d processes at http://%s:%d", settings.processes, *address)
+    with reserved, tempfile.TemporaryDirectory(prefix="cameo-metrics-") as folder:
         os.environ[FOLDER] = folder
-        return _Family(listener).run(settings.processes)
+        return _Family(address).run(settings.processes)
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    """A socket that does not listen yet, at an address that it shares with all that are made so."""
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    bound = socket.socket(family, kind, protocol)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    bound.bind(address)
+    return bound
 
 
 class _Family:
-    def __init__(self, listener: socket.socket) -> None:
-        self._listener = listener
+    def __init__(self, address: tuple[str, int]) -> None:
+        self._address = address
         self._context = multiprocessing.get_context("spawn")  # threads of libraries do not survive a fork
         self._processes: list[SpawnProcess] = []
         self._served = self._ending = False
@@ -57,7 +76,6 @@ class _Family:
             for process in self._ended():
                 if not self._ending:
                     log.error("process %d ended with %d; another takes its place", process.pid, process.exitcode)
-        self._listener.close()  # it takes connections as long as anybody has it open
         while self._processes:
             self._ended()
         return self._status
@@ -65,7 +83,7 @@ class _Family:
     def _add(self) -> None:
         """Start one more, and wait until it listens or has ended."""
         listens = self._context.Event()
-        process = self._context.Process(target=_child, args=(self._listener, listens))
+        process = self._context.Process(target=_child, args=(self._address, listens))
         self._processes.append(process)
         process.start()
         if self._ending:  # and this one was not there to be told
@@ -100,7 +118,7 @@ class _Family:
                 process.terminate()
 
 
-def _child(listener: socket.socket, listens: Event) -> None:
+def _child(address: tuple[str, int], listens: Event) -> None:
     from app.server import serve  # noqa: PLC0415 - torch and all, which the parent does without
 
     parent = multiprocessing.parent_process()
@@ -111,4 +129,4 @@ def _child(listener: socket.socket, listens: Event) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=follow, name="cameo-parent", daemon=True).start()
-    sys.exit(serve(Settings(), listener, listens.set))
+    sys.exit(serve(Settings(), _bind(*address), listens.set))

@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.util
+import os
 import statistics
 import threading
 import time
@@ -57,6 +58,7 @@ class Contest:
         self.figures: dict[str, Any] = {
             "model": f"{stored.manifest.name}/{stored.manifest.version}",
             "setting": asdict(setting),
+            "processes": int(os.environ.get("CAMEO_PROCESSES", "1")),
             "uvloop": importlib.util.find_spec("uvloop") is not None,
             "bare": {work.name: [] for work in self._works},
             "saturated": {},
@@ -88,6 +90,7 @@ class Contest:
             self._bar.update()
 
     def _serve(self, name: str, server: Server) -> None:
+        server.settle(limit=10.0)  # of several processes the others may still be starting
         idle, quiet_mb = server.share(2.0), server.memory_mb()
         differing = {}
         for work in self._works:
@@ -129,6 +132,7 @@ class Contest:
 
     def _swap(self, store: Path, server: Server) -> dict[str, Any]:
         """A new version is published while requests come in: all must be answered, by one version or the other."""
+        server.settle(limit=10.0)
         works = [work for work in self._works if work.name != "reconstruct"]
         # Of both in turn: their times add up.
         capacity = statistics.harmonic_mean([self.figures["saturated"][work.name]["Cameo"] for work in works])

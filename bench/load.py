@@ -36,7 +36,8 @@ Before anything is timed, every server must give a sound payload and the same pi
 
 EPILOG = """\
 The whole run takes about twelve minutes and wants a machine with nothing else to do; figures to compare are ratios
-within one run. Servers listen on free ports of 127.0.0.1 and end with the run. CAMEO_* variables reach Cameo.
+within one run. Servers listen on free ports of 127.0.0.1 and end with the run. CAMEO_* variables reach Cameo:
+CAMEO_PROCESSES=2 measures it in two processes.
 
   python -m bench.load --quick                    a minute or two, to see that it works; its figures mean nothing
   python -m bench.load --out out                  figures.json, benchmarks.md and plots into the folder out

@@ -24,7 +24,7 @@ WORKS = {
 }
 INTRO = """# Under load
 
-Made by `make bench-load` (`python -m bench.load --docs`); `--help` says how each figure is measured.
+Made by `CAMEO_PROCESSES={processes} python -m bench.load --docs`; `--help` says how each figure is measured.
 
 {machine}.
 Model `{model}`; uvicorn runs on {loop} for every server here; {seconds:g} s each load.
@@ -69,6 +69,7 @@ def markdown(figures: Figures, pictures: str) -> str:
     intro = INTRO.format(
         machine=figures["machine"],
         model=figures["model"],
+        processes=figures["processes"],
         loop="uvloop" if figures["uvloop"] else "asyncio's own loop",
         seconds=figures["setting"]["seconds"],
         generator=figures["generator_cpu_ms"],
