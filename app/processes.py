@@ -37,6 +37,8 @@ def run(settings: Settings) -> int:
         print("cameo: CAMEO_PROCESSES above 1 needs Linux, which spreads connections over them", file=sys.stderr)
         return 2
     try:
+        # Whoever shares an address lets others do so: by itself that would not fail where another service is.
+        _bind(settings.host, settings.port, shared=False).close()
         reserved = _bind(settings.host, settings.port)
     except OSError as error:
         print(f"cameo: CAMEO_HOST={settings.host} CAMEO_PORT={settings.port}: {error}", file=sys.stderr)
@@ -48,13 +50,17 @@ def run(settings: Settings) -> int:
         return _Family(address).run(settings.processes)
 
 
-def _bind(host: str, port: int) -> socket.socket:
-    """A socket that does not listen yet, at an address that it shares with all that are made so."""
+def _bind(host: str, port: int, shared: bool = True) -> socket.socket:
+    """A socket that does not listen yet, at an address that may be ``shared`` with all that are made so."""
     family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     bound = socket.socket(family, kind, protocol)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    bound.bind(address)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, shared)
+    try:
+        bound.bind(address)
+    except OSError:
+        bound.close()
+        raise
     return bound
 
 

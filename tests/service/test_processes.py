@@ -9,12 +9,16 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
+from app import codec
+from bench.stores import withdraw
 from tests.service.pictures import PHOTO
 from tests.service.server import START_SECONDS, Server, serve, start
+from tests.tiny import publish_tiny
 
 UPLOAD = {"Content-Type": "image/png", "Accept": "application/vnd.cameo"}
 
@@ -60,6 +64,20 @@ def test_all_answer_alike_and_are_counted_together(server: Server) -> None:
         int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") for pid in serving(server)
     )
     assert server.metric("process_resident_memory_bytes") == pytest.approx(resident, rel=0.05)
+
+
+def test_all_take_a_new_version_and_let_an_old_one_go(tmp_path: Path) -> None:
+    old = publish_tiny(tmp_path / "store", "tiny-vae", seed=1)
+    settings: dict[str, Any] = {"store": tmp_path / "store", "store_poll_seconds": 0.2, "processes": 2}
+    with serve(tmp_path / "log", **settings) as server:
+        until(lambda: server.metric("cameo_loaded_models", version="1") == 2)
+        new = publish_tiny(tmp_path / "store", "tiny-vae", seed=2)
+        until(lambda: server.metric("cameo_loaded_models", version="2") == 2)
+        assert {codec.unwrap(compress(server).content).tag for _ in range(20)} == {new.tag}
+        withdraw(old)
+        until(lambda: server.metric("cameo_loaded_models", version="1") == 0)
+        until(lambda: server.metric("cameo_model_info", version="1") == 0)
+        assert server.metric("cameo_model_info", version="2") == 1
 
 
 def test_one_that_is_killed_is_replaced_while_the_other_serves(server: Server) -> None:
@@ -116,8 +134,10 @@ def test_what_is_wrong_with_a_setting_is_said_once(tmp_path: Path) -> None:
     assert "Traceback" not in log
 
 
-def test_a_port_that_is_taken_is_a_clear_error(tmp_path: Path) -> None:
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_port_that_is_taken_is_a_clear_error(tmp_path: Path, shared: bool) -> None:
     with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, shared)
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         process = start(tmp_path / "log", processes=2, port=taken.getsockname()[1])
