@@ -37,7 +37,8 @@ def serve(settings: Settings, listener: socket | None = None, listening: Callabl
         print(f"cameo: {error}", file=sys.stderr)
         return 2
     # uvicorn finishes what it serves, then raises the signal again, whose default would report a death by signal.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(0))
     # Workers pack and unpack in Python: after its default of 5 ms each would let the loop have its turn only once a
     # request is nearly done, and a request has several turns there.
     sys.setswitchinterval(SWITCH_SECONDS)

@@ -35,7 +35,7 @@ portrait: compress a PNG that is a portrait already, both with effort=fast; reco
 Before anything is timed, every server must give a sound payload and the same picture to one level of 255."""
 
 EPILOG = """\
-The whole run takes about twelve minutes and wants a machine with nothing else to do; figures to compare are ratios
+The whole run takes a quarter of an hour and wants a machine with nothing else to do; figures to compare are ratios
 within one run. Servers listen on free ports of 127.0.0.1 and end with the run. CAMEO_* variables reach Cameo:
 CAMEO_PROCESSES=2 measures it in two processes.
 

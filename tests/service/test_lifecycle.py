@@ -100,6 +100,13 @@ def test_a_request_in_hand_is_answered_after_sigterm(tiny_store: Path, tmp_path:
     # Leaving the block checks that the service has ended with 0.
 
 
+def test_ctrl_c_is_a_clean_end_too(tiny_store: Path, tmp_path: Path) -> None:
+    with serve(tmp_path / "log", store=tiny_store) as server:
+        server.process.send_signal(signal.SIGINT)
+        assert server.process.wait(START_SECONDS) == 0
+    # Leaving the block checks that there is no traceback.
+
+
 def _wait_until_nobody_listens(port: int) -> None:
     for _ in range(200):
         try:
