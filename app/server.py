@@ -21,6 +21,7 @@ from app.config import Settings
 from app.engine.service import Service
 from app.main import create_app
 
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
 SWITCH_SECONDS = 2e-4
 CLOSE = (b"connection", b"close")
 
@@ -36,15 +37,21 @@ def serve(settings: Settings, listener: socket | None = None, listening: Callabl
     except ValueError as error:
         print(f"cameo: {error}", file=sys.stderr)
         return 2
-    # uvicorn finishes what it serves, then raises the signal again, whose default would report a death by signal.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: sys.exit(0))
+    for number in SIGNALS:
+        signal.signal(number, _end)
     # Workers pack and unpack in Python: after its default of 5 ms each would let the loop have its turn only once a
     # request is nearly done, and a request has several turns there.
     sys.setswitchinterval(SWITCH_SECONDS)
     server = Server(app, settings, listening)
     server.run(None if listener is None else [listener])
     return 0 if server.started else 1
+
+
+def _end(*_: object) -> None:
+    """uvicorn finishes what it serves, then raises the signal again, whose default would report a death by signal."""
+    for number in SIGNALS:  # one more, while the loop is closed, would leave it half open
+        signal.signal(number, signal.SIG_IGN)
+    sys.exit(0)
 
 
 class Server(uvicorn.Server):

@@ -88,6 +88,7 @@ class Service:
         self.ready = False
         self.draining = False
         self.reason = "models are being loaded"
+        metrics.follow(metrics.ready, lambda: float(self.ready and not self.draining))
         metrics.device_info.labels(str(self.device.torch), self.device.reason, str(self.scheduler.workers)).set(1)
 
     def start(self) -> None:
@@ -111,7 +112,6 @@ class Service:
         if progressive and self._searches and self.settings.effort != "fast":
             _ = self._recogniser  # the first search should not wait for it
         self.ready = bool(registry.entries)
-        metrics.ready.set(self.ready and not self.draining)
         names = ", ".join("/".join(labels) for labels in served)
         if self.draining:
             log.info("serves until it ends: %s", names)
@@ -125,9 +125,11 @@ class Service:
             log.error(self.reason)
 
     def drain(self) -> None:
-        """Not ready any more, for whoever asks; what comes nevertheless is served."""
+        """Not ready any more, for whoever asks; what comes nevertheless is served.
+
+        A handler of signals may call it, in the middle of anything: so it takes no lock, such as a metric's.
+        """
         self.draining, self.reason = True, "the service is shutting down"
-        self.metrics.ready.set(0)
 
     def stop(self) -> None:
         """Finish what was accepted, take nothing new."""
