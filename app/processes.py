@@ -21,6 +21,7 @@ from multiprocessing.synchronize import Event
 from types import FrameType
 
 from prometheus_client.multiprocess import mark_process_dead
+from uvicorn.server import HANDLED_SIGNALS
 
 from app.config import Settings
 from app.metrics import FOLDER
@@ -73,7 +74,7 @@ class _Family:
         self._status = 0
 
     def run(self, count: int) -> int:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in HANDLED_SIGNALS:
             signal.signal(number, self._end)
         while not self._ending:
             if len(self._processes) < count:

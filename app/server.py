@@ -15,13 +15,13 @@ from types import FrameType
 import cv2
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.server import HANDLED_SIGNALS
 
 from app import logs, memory
 from app.config import Settings
 from app.engine.service import Service
 from app.main import create_app
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
 SWITCH_SECONDS = 2e-4
 CLOSE = (b"connection", b"close")
 
@@ -37,7 +37,7 @@ def serve(settings: Settings, listener: socket | None = None, listening: Callabl
     except ValueError as error:
         print(f"cameo: {error}", file=sys.stderr)
         return 2
-    for number in SIGNALS:
+    for number in HANDLED_SIGNALS:
         signal.signal(number, _end)
     # Workers pack and unpack in Python: after its default of 5 ms each would let the loop have its turn only once a
     # request is nearly done, and a request has several turns there.
@@ -49,7 +49,7 @@ def serve(settings: Settings, listener: socket | None = None, listening: Callabl
 
 def _end(*_: object) -> None:
     """uvicorn finishes what it serves, then raises the signal again, whose default would report a death by signal."""
-    for number in SIGNALS:  # one more, while the loop is closed, would leave it half open
+    for number in HANDLED_SIGNALS:  # one more, while the loop is closed, would leave it half open
         signal.signal(number, signal.SIG_IGN)
     sys.exit(0)
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import importlib.util
-import os
 import statistics
 import threading
 import time
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from app import codec
+from app.config import Settings
 from app.images import decode
 from app.store.reader import StoredVersion
 from bench.bare import Bare, added_latency
@@ -58,7 +58,7 @@ class Contest:
         self.figures: dict[str, Any] = {
             "model": f"{stored.manifest.name}/{stored.manifest.version}",
             "setting": asdict(setting),
-            "processes": int(os.environ.get("CAMEO_PROCESSES", "1")),
+            "processes": Settings().processes,
             "uvloop": importlib.util.find_spec("uvloop") is not None,
             "bare": {work.name: [] for work in self._works},
             "saturated": {},

@@ -53,6 +53,7 @@ class Stream:
         self._answers: list[bool] = []
         self._counts: list[NDArray[np.int64]] = []  # of the decisions of each token
         self._shifts: list[tuple[int, int, int]] = []
+        self._context_1H = np.zeros((1, prior.rows.shape[1]), np.int64)  # of the block after the decisions so far
 
     def body(self, most_bytes: int) -> bytes:
         """The first ``most_bytes`` bytes; all of the stream where it is no longer than that.
@@ -93,12 +94,12 @@ class Stream:
 
     def _decisions(self) -> Iterator[tuple[int, bool]]:
         """Probability and answer of each decision, kept for :meth:`held`."""
-        prior, h_1H = self._prior, np.zeros((1, self._prior.rows.shape[1]), np.int64)
+        prior = self._prior
         for start in range(0, len(self._tokens), _PART):
             part = slice(start, start + _PART)
             token_K, refine_K = self._tokens[part], self._refines_K[part]
-            h_BH = _contexts(token_K, prior, h_1H, start)
-            h_1H = h_BH[-1:]
+            h_BH = _contexts(token_K, prior, self._context_1H, start)
+            self._context_1H = h_BH[-1:]
             K = len(token_K)
             probability_D = prior.probabilities(h_BH[: -(-K // BLOCK)], start // BLOCK).ravel()
             # A token's first decision and, where the token has one, its second.
@@ -119,8 +120,7 @@ class Stream:
         if len(prior) == K:
             return []
         block = K // BLOCK
-        h_BH = _contexts(self._tokens, prior, np.zeros((1, prior.rows.shape[1]), np.int64), 0)
-        probability_T3 = prior.probabilities(h_BH[block:], block).reshape(-1, VALUES)
+        probability_T3 = prior.probabilities(self._context_1H, block).reshape(-1, VALUES)
         refines = bool(((prior.latents[:K] == prior.latents[K]) & (self._tokens > 0)).any())
         next_3: list[int] = probability_T3[K % BLOCK].tolist()
         return next_3[2:] if refines else next_3[:2]

@@ -18,6 +18,7 @@ from prometheus_client.samples import Sample
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 90
 STOP_SECONDS = 60
+PATIENCE = 60  # seconds, on a busy machine
 
 
 class Server:
@@ -101,6 +102,22 @@ def serve(
     finally:
         process.kill()
         process.wait()
+
+
+def until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def asked_to_go_on(server: Server, path: str, body_bytes: int) -> socket.socket:
+    """A connection on which the head of a request with a PNG was sent, and the service waits for the body."""
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: {body_bytes}\r\n"
+    connection = socket.create_connection(("127.0.0.1", server.port), timeout=60)
+    connection.sendall(head.encode() + b"Expect: 100-continue\r\n\r\n")
+    assert connection.recv(100).startswith(b"HTTP/1.1 100 "), "the service waits for the body"
+    return connection
 
 
 def problem(answer: httpx.Response, type_: str, status: int) -> dict[str, Any]:

@@ -3,8 +3,7 @@
 import re
 import shutil
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,11 +13,10 @@ import pytest
 from app.store import StoredVersion
 from tests.service.conftest import TAKE_PAYLOAD
 from tests.service.pictures import PHOTO
-from tests.service.server import Server, problem, serve
+from tests.service.server import PATIENCE, Server, problem, serve, until
 from tests.tiny import publish_tiny
 
 PAYLOAD = {"Content-Type": "application/vnd.cameo"}
-PATIENCE = 60  # seconds, on a busy machine
 
 
 @pytest.fixture
@@ -32,13 +30,6 @@ def store(tmp_path: Path) -> Path:
 def server(store: Path, tmp_path: Path) -> Iterator[Server]:
     with serve(tmp_path / "log", store=store, workers=2, store_poll_seconds=0.1) as server:
         yield server
-
-
-def until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def compress(client: httpx.Client) -> tuple[str, bytes]:

@@ -15,7 +15,7 @@ from app.__main__ import main
 from app.engine.models import Coder
 from app.store import StoredVersion
 from tests.service.pictures import PHOTO
-from tests.service.server import START_SECONDS, Server, problem, serve, start
+from tests.service.server import START_SECONDS, Server, asked_to_go_on, problem, serve, start
 from tests.tiny import publish_tiny
 
 UPLOAD = {"Content-Type": "image/png"}
@@ -85,10 +85,7 @@ def test_an_empty_store_is_live_and_not_ready(tmp_path: Path) -> None:
 
 def test_a_request_in_hand_is_answered_after_sigterm(tiny_store: Path, tmp_path: Path) -> None:
     with serve(tmp_path / "log", store=tiny_store) as server:
-        head = f"POST /compress HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: {len(PHOTO)}\r\n"
-        with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
-            connection.sendall(head.encode() + b"Expect: 100-continue\r\n\r\n")
-            assert connection.recv(100).startswith(b"HTTP/1.1 100 "), "the service waits for the body"
+        with asked_to_go_on(server, "/compress", len(PHOTO)) as connection:
             server.process.send_signal(signal.SIGTERM)
             _wait_until_nobody_listens(server.port)
             connection.sendall(PHOTO)

@@ -5,7 +5,7 @@ import re
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -17,7 +17,7 @@ import pytest
 from app import codec
 from bench.stores import withdraw
 from tests.service.pictures import PHOTO
-from tests.service.server import START_SECONDS, Server, serve, start
+from tests.service.server import START_SECONDS, Server, asked_to_go_on, serve, start, until
 from tests.tiny import publish_tiny
 
 UPLOAD = {"Content-Type": "image/png", "Accept": "application/vnd.cameo"}
@@ -28,13 +28,6 @@ def server(tiny_store: Path, tmp_path: Path) -> Iterator[Server]:
     with serve(tmp_path / "log", store=tiny_store, processes=2) as server:
         until(lambda: len(serving(server)) == 2)
         yield server
-
-
-def until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 def serving(server: Server) -> list[int]:
@@ -94,11 +87,7 @@ def test_one_that_is_killed_is_replaced_while_the_other_serves(server: Server) -
 
 
 def test_what_was_accepted_is_answered_after_sigterm(server: Server) -> None:
-    head = f"POST /compress HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: {len(PHOTO)}\r\n"
-    connections = [socket.create_connection(("127.0.0.1", server.port), timeout=60) for _ in range(8)]
-    for connection in connections:
-        connection.sendall(head.encode() + b"Expect: 100-continue\r\n\r\n")
-        assert connection.recv(100).startswith(b"HTTP/1.1 100 ")
+    connections = [asked_to_go_on(server, "/compress", len(PHOTO)) for _ in range(8)]
     server.process.send_signal(signal.SIGTERM)
     until(lambda: server.log.count("Waiting for connections to close") + server.log.count("Shutting down") >= 2)
     time.sleep(0.5)
