@@ -200,7 +200,7 @@ def _advise(recipe: Recipe, spectra: list[Tensor]) -> None:
     log.info("%d bits reach %d latents; kl = %.3g spends them", bits, int((variance > water).sum()), 2 * water)
 
 
-def metric(recipe: Recipe, run: Path, data: Portraits, networks: Networks) -> Tensor | None:
+def metric(recipe: Recipe, run: Path, data: Portraits, networks: Networks, device: torch.device) -> Tensor | None:
     """The identity metric of the recipe: the mean of its recognisers'.
 
     Each is measured once and kept beside the runs, for others on the same data.
@@ -217,7 +217,8 @@ def metric(recipe: Recipe, run: Path, data: Portraits, networks: Networks) -> Te
         path = run.parent / f"identity-metric-{name}-{digest[:12]}.pt"
         if not path.exists():
             x_BCHW = to_signal(data.sample(size, losses.identity_faces, recipe.seed))
-            write(path, {"metric_RP": identity_metric(networks.recogniser(name), x_BCHW, rank, recipe.seed, jitter)})
+            recogniser = networks.recogniser(name).to(device)
+            write(path, {"metric_RP": identity_metric(recogniser, x_BCHW, rank, recipe.seed, jitter)})
         parts.append(read(path, torch.device("cpu"))["metric_RP"])
     mean_RP: Tensor = torch.cat(parts) * float(len(parts)) ** -0.5
     return mean_RP

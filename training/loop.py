@@ -9,6 +9,8 @@ import math
 import platform
 import signal
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from copy import deepcopy
 from datetime import UTC, datetime
@@ -27,18 +29,20 @@ from app.nn import Model, build
 from app.nn.blocks import to_pixels, to_signal
 from app.nn.grid import GridVQVAE
 from app.nn.progressive import Progressive
+from app.nn.recogniser import Recogniser
+from app.nn.search import searched
 from app.nn.vae import VAE
 from app.nn.vqvae import VQVAE
 from app.store.reader import read_version
+from training.calibrate import finish, reorder
 from training.checkpoint import Checkpoint, claim
 from training.codebook import Codebook
 from training.data.portraits import Portraits
-from training.initialise import FEWER, STARTERS, initialise, latents, metric
+from training.initialise import initialise, metric
 from training.losses import RIVALS, Criterion, Networks
-from training.planes import fit_planes, fit_step, prefix
-from training.prior import fit_prior
+from training.planes import prefix
 from training.ranks import ALONE, Ranks
-from training.recipe import Optimise, Recipe
+from training.recipe import Optimise, Quantiser, Recipe
 from training.record import Record
 
 log = logging.getLogger("cameo.training")
@@ -47,6 +51,7 @@ NONE = Networks()
 LOOKS = 10  # times in a run that validation portraits are looked at
 LOOKED_AT = 256  # validation portraits
 LOOKED_AT_BYTES = 96  # about, of a progressive code
+SEEKER = "sface"  # the recogniser that the service searches with
 
 
 class Stop(AbstractContextManager["Stop"]):
@@ -96,9 +101,12 @@ def train(
     if not begin:
         kept.restore(device)
         log.info("resumed at step %d", state["step"])
+    seeker = networks.recogniser(SEEKER).to(device) if recipe.quantiser.searched else None
     forward = DistributedDataParallel(model) if ranks.world > 1 else model
-    batches = data.batches(
-        size, o.batch, recipe.augment, seed=recipe.seed, first_step=state["step"], shard=(ranks.rank, ranks.world)
+    batches = ahead(
+        data.batches(
+            size, o.batch, recipe.augment, seed=recipe.seed, first_step=state["step"], shard=(ranks.rank, ranks.world)
+        )
     )
     bar = tqdm(total=steps, initial=state["step"], unit="step", smoothing=0.05, disable=not ranks.writer)
     record = Record(run, state["step"], state["partial"], writes=ranks.writer)
@@ -113,7 +121,7 @@ def train(
         while state["step"] < steps and not stopping:
             step = state["step"]
             generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
-            x_BCHW = to_signal(next(batches).to(device, non_blocking=True))
+            x_BCHW = to_signal(next(batches).to(device))
             rate = o.learning_rate * schedule(step, o.warmup, steps)
             for group in optimiser.param_groups:
                 group["lr"] = rate * group["share"]
@@ -121,7 +129,10 @@ def train(
                 reorder(model, average, data, recipe, ranks)
             commitment = codebook.commitment(recipe.losses.commitment) if codebook else 0.0
             with torch.autocast(device.type, torch.bfloat16, enabled=o.precision == "bfloat16"):
-                out = forward(x_BCHW, *drawn(model, recipe, generator, ranks, device))
+                given = drawn(model, recipe, generator, ranks, device)
+                if seeker:
+                    given = (*given, shifts(model, seeker, x_BCHW, given[0], recipe.quantiser))
+                out = forward(x_BCHW, *given)
                 named = criterion(out, x_BCHW, commitment, step)
             terms = torch.stack(list(named.values()))
             # One transfer from the device a step, and one exchange between processes.
@@ -155,6 +166,8 @@ def train(
                 saved_at = time.monotonic()
     finished = bool(state["step"] == steps)
     if finished and "finished" not in state:
+        if ranks.writer:
+            kept.save()  # finishing takes minutes, and would have to begin where the last save was
         finish(average, codebook, data, recipe)
         state["finished"] = datetime.now(UTC).isoformat()
     if ranks.writer:
@@ -163,15 +176,25 @@ def train(
     return finished
 
 
+def ahead(batches: Iterator[Tensor]) -> Iterator[Tensor]:
+    """The same, the next one made by a thread meanwhile: a GPU should not wait for a batch."""
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, batches)
+        while True:
+            batch = coming.result()
+            coming = pool.submit(next, batches)
+            yield batch
+
+
 def parts(
     recipe: Recipe, run: Path, data: Portraits, *, device: torch.device, ranks: Ranks, networks: Networks,
     start: Path | None, begin: bool,
 ) -> tuple[Model, Model, Codebook | None, Criterion]:  # fmt: skip
     """The model, its average, its codes and the loss, on the device; at their beginning if it is one."""
     if ranks.writer:
-        metric_RP = metric(recipe, run, data, networks)
+        metric_RP = metric(recipe, run, data, networks, device)
     ranks.wait()
-    metric_RP = metric(recipe, run, data, networks)
+    metric_RP = metric(recipe, run, data, networks, device)
     model = build(recipe.model)
     codebook = Codebook(model.quantiser, recipe.quantiser) if isinstance(model, VQVAE | GridVQVAE) else None
     refit = recipe.optimise.refit
@@ -210,44 +233,6 @@ def groups(model: Model, o: Optimise) -> list[dict[str, Any]]:
     return [*learnt, {"params": frozen, "share": o.transform, "weight_decay": 0.0}]
 
 
-@torch.no_grad()
-def reorder(model: Progressive, average: Model, data: Portraits, recipe: Recipe, ranks: Ranks) -> None:
-    """Put the tokens in the order that suits the encoder as it is by now."""
-    assert isinstance(average, Progressive)
-    step = torch.ones(1, device=next(model.parameters()).device)
-    if ranks.writer:
-        step.fill_(fit_scale(model, latents(model, data, recipe.seed, FEWER), recipe))
-    ranks.share(model)
-    ranks.broadcast(step)
-    rescale(average, float(step))
-    average.planes.load_state_dict(model.planes.state_dict())
-
-
-@torch.no_grad()
-def fit_scale(model: Progressive, z_ML: Tensor, recipe: Recipe) -> float:
-    """Divide latents by the step at which all tokens take the largest budget, and order them; the step.
-
-    Between two such times the encoder learns to spread its latents, which makes each token tell more and cost more.
-    """
-    device = next(model.parameters()).device
-    step = fit_step(model.planes.cpu(), z_ML, 8 * (recipe.quantiser.most_bytes - OVERHEAD))
-    fit_planes(model.planes, z_ML / step)
-    model.planes.to(device)
-    rescale(model, step)
-    return step
-
-
-@torch.no_grad()
-def rescale(model: Progressive, step: float) -> None:
-    """Latents in units of ``step``: the encoder divides by it, the decoder multiplies."""
-    for into, out in zip(model.encoder.to_latents, model.decoder.from_latents, strict=True):
-        assert isinstance(into, nn.Linear)
-        assert isinstance(out, nn.Linear)
-        into.weight.div_(step)
-        into.bias.div_(step)
-        out.weight.mul_(step)
-
-
 def load_version(model: Model, recipe: Recipe, folder: Path, *, networks: bool) -> None:
     """Weights of a published version into a model that has the same ones; ValueError for another architecture.
 
@@ -281,6 +266,17 @@ def drawn(
     return (whole.tensor_split(ranks.world)[ranks.rank].to(device),)
 
 
+def shifts(model: Model, seeker: Recogniser, x_BCHW: Tensor, count_B: Tensor, q: Quantiser) -> Tensor:
+    """What a search with the decoder as it is by now moves the latents of its share of the faces: shift_BL, in steps.
+
+    A decoder that never saw such tokens draws them as it draws what the encoder alone rounds.
+    """
+    assert isinstance(model, Progressive)
+    some = round(q.searched * len(x_BCHW))
+    shift_BL = searched(model, seeker, x_BCHW[:some], count_B[:some], q.search_rounds)
+    return torch.cat([shift_BL, shift_BL.new_zeros(len(x_BCHW) - some, shift_BL.shape[1])])
+
+
 def look(record: Record, average: Model, validation: Portraits, step: int) -> None:
     """PSNR on validation portraits through the averaged weights, and a sheet of originals over reconstructions."""
     pixels = validation.sample(average.config.size, LOOKED_AT, seed=0).to(next(average.parameters()).device)
@@ -296,27 +292,6 @@ def look(record: Record, average: Model, validation: Portraits, step: int) -> No
     mse = (pixels.float() - out.float()).square().mean((1, 2, 3)).clamp(min=1e-6)
     psnr = float((10 * torch.log10(255**2 / mse)).mean())
     record.validate(step, {"psnr": psnr}, pixels, out)
-
-
-@torch.no_grad()
-def finish(average: Model, codebook: Codebook | None, data: Portraits, recipe: Recipe) -> None:
-    """Fit the quantiser to the averaged encoder, on training portraits.
-
-    A VAE's bits are divided by the posterior that training ended with; a VQ-VAE's codes, which lag behind the
-    encoder by their moving average, move to the centres of what is assigned to them; a progressive code is put in
-    order, and the prior of its tokens is learnt.
-    """
-    torch.manual_seed(recipe.seed)  # k-means draws
-    device = next(average.parameters()).device
-    z_ML = latents(average, data, recipe.seed, len(data) if isinstance(average, Progressive) else STARTERS)
-    average.cpu()
-    if isinstance(average, VAE):
-        average.quantiser.calibrate(z_ML, (0.5 * average.logvar_L).exp(), average.config.bits)
-    elif isinstance(average, Progressive):
-        fit_prior(average, z_ML / fit_scale(average, z_ML, recipe), recipe.quantiser.prior_steps)
-    elif codebook:
-        codebook.refit(average.quantiser, z_ML)
-    average.to(device)
 
 
 def machine(device: torch.device, ranks: Ranks) -> str:

@@ -90,6 +90,10 @@ class Quantiser(_Section):
     refit: int = Field(default=3, ge=0, description="rounds of k-means at the end of training")
     least_bytes: int = Field(default=32, ge=8, description="payload bytes that a face is trained at, from")
     most_bytes: int = Field(default=320, ge=8, description="to, evenly on a logarithmic scale")
+    searched: float = Field(
+        default=0.0, ge=0, le=1, description="share of a batch whose tokens are searched for, as the service does"
+    )
+    search_rounds: int = Field(default=2, ge=1, description="of such a search")
     reorders: int = Field(default=0, ge=0, description="times in a run that its order of tokens follows the encoder")
     prior_steps: int = Field(default=900, ge=1, description="steps in which its prior is learnt at the end")
 
@@ -136,6 +140,8 @@ class Recipe(_Section):
     def _builds(self) -> Self:
         with torch.device("meta"):
             build(self.model)
+        if self.quantiser.searched and self.model["kind"] != "progressive":
+            raise ValueError(f"quantiser.searched is {self.quantiser.searched}, which only a progressive code can use")
         if self.model["kind"] == "vae" and not self.losses.kl:
             raise ValueError("losses.kl is 0; a VAE needs a weight above 0, which divides its bits")
         return self

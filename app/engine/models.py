@@ -1,5 +1,6 @@
 """A model of the store as the service uses it: portraits to tokens and back, in numpy, several at a time."""
 
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,12 @@ from torch import Tensor
 from app import codec
 from app.codec import progressive
 from app.engine.jobs import Lane
-from app.engine.runtime import runtime, stack
+from app.engine.runtime import MOST, runtime, stack
 from app.errors import BudgetTooSmall, TokenOutOfRange, WrongTokenShape
 from app.nn import Model, build
 from app.nn.progressive import Progressive
 from app.nn.recogniser import Recogniser
-from app.nn.search import ROUNDS, Search
+from app.nn.search import ROUNDS, Search, improve
 from app.store.reader import StoredVersion
 
 
@@ -36,13 +37,15 @@ class Coder:
         self.manifest = stored.manifest
         self.size: int = stored.manifest.portrait
         self._model = model = load_model(stored)
-        self._runtime = runtime(model, device, backend)
+        self._there = model if device.type == "cpu" else deepcopy(model).to(device)
+        self._runtime = runtime(self._there, device, backend)
         self.levels = model.levels
         self.prior = codec.Prior(**model.prior) if isinstance(model, Progressive) else None
         labels = self.manifest.name, str(self.manifest.version)
         self.encoding = Lane((*labels, "encode"), self.encode, self._runtime.encoder.most)
         self.decoding = Lane((*labels, "decode"), self.decode, self._runtime.decoder.most)
-        self.searching = Lane((*labels, "search"), _improve, 1, patient=True)
+        self._rounds = 1 if device.type == "cpu" else MOST  # searches that are one batch
+        self.searching = Lane((*labels, "search"), self._improve, self._rounds, patient=True)
         self._prove()
 
     def _prove(self) -> None:
@@ -73,13 +76,17 @@ class Coder:
         self, recogniser: Recogniser, portrait_HWC: NDArray[np.uint8], max_bytes: int | None, effort: str
     ) -> Search:
         """A search for better tokens of a portrait, for a payload of this budget. Only with a prior."""
-        assert isinstance(self._model, Progressive)
+        assert isinstance(self._there, Progressive)
         pixels_CHW = torch.from_numpy(portrait_HWC.transpose(2, 0, 1).copy())
 
         def held(idx_T: Tensor) -> int:
             return len(self.pack_first(idx_T.numpy(), max_bytes)[1])
 
-        return Search(self._model, recogniser, pixels_CHW, held, ROUNDS[effort])
+        return Search(self._there, recogniser, pixels_CHW, held, ROUNDS[effort])
+
+    def _improve(self, searches: list[Search]) -> list[Search]:
+        improve(searches, self._rounds)
+        return searches
 
     def tokens(self, portrait_HWC: NDArray[np.uint8]) -> NDArray[np.int64]:
         """:meth:`encode` of one portrait."""
@@ -150,12 +157,6 @@ class Coder:
         if self.prior is not None:
             progressive.check(checked, self.prior)
         return checked
-
-
-def _improve(searches: list[Search]) -> list[Search]:
-    for search in searches:
-        search.improve()
-    return searches
 
 
 def load_model(stored: StoredVersion) -> Model:

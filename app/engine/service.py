@@ -202,7 +202,7 @@ class Service:
     @cached_property
     def _recogniser(self) -> SFace:
         assert self._judge_file
-        return SFace(self._judge_file)
+        return SFace(self._judge_file).to(self.device.torch)
 
     def reconstruct(
         self, coder: Coder, read: Callable[[], NDArray[np.int64]], media_type: str, timings: Timings

@@ -180,15 +180,18 @@ class Progressive(Autoencoder):
         }  # fmt: skip
         return {name: tensor.numpy(force=True) for name, tensor in tensors.items()}
 
-    def forward(self, x_BCHW: Tensor, count_B: Tensor) -> ProgressiveOutput:
+    def forward(self, x_BCHW: Tensor, count_B: Tensor, shift_BL: Tensor | None = None) -> ProgressiveOutput:
         """For training: pictures in [-1, 1] through the first ``count_B`` tokens, with straight-through gradients.
 
-        They reach the latents that these tokens tell something about.
+        They reach the latents that these tokens tell something about. ``shift_BL`` moves latents, in steps, as a
+        search does.
         """
         z_BL = self.encoder(x_BCHW).float()
         last_BL = self.planes.last(count_B)
-        through_BL = self.planes.through(z_BL, last_BL)
-        return ProgressiveOutput(self.decoder(through_BL, count_B), z_BL, self.planes.step(last_BL))
+        step_BL = self.planes.step(last_BL)
+        moved_BL = z_BL if shift_BL is None else z_BL + shift_BL * step_BL
+        through_BL = self.planes.through(moved_BL, last_BL)
+        return ProgressiveOutput(self.decoder(through_BL, count_B), z_BL, step_BL)
 
     def quantise(self, z_BL: Tensor) -> Tensor:
         """What the encoder gives -> all tokens idx_BT, int64."""

@@ -8,7 +8,7 @@ from torch import nn
 
 from app import codec
 from app.engine.models import Coder, load_model
-from app.engine.runtime import PixelDecoder, half_or_full, runtime, samples
+from app.engine.runtime import MOST, PixelDecoder, filled, half_or_full, runtime, samples
 from app.errors import BudgetTooSmall, TokenOutOfRange, WrongTokenShape
 from app.nn.blocks import to_pixels
 from app.store.reader import StoredVersion, read_version
@@ -55,10 +55,17 @@ def test_a_portrait_becomes_tokens_a_payload_and_a_portrait(coder: Coder) -> Non
     assert drawn.flags.c_contiguous
 
 
-def test_another_device_gets_a_copy(vqvae: Coder) -> None:
-    model = load_model(vqvae.stored)
-    runtime(model, torch.device("meta"), "torch")
-    assert {p.device for p in model.parameters()} == {CPU}
+def test_a_batch_is_filled_up_to_the_same_size() -> None:
+    seen = []
+
+    def run(a: Any, b: Any) -> Any:
+        seen.append(len(a))
+        return a + b
+
+    a, b = np.arange(MOST), 10 * np.arange(MOST)
+    for rows in (1, 3, MOST):
+        np.testing.assert_array_equal(filled(run)(a[:rows], b[:rows]), 11 * np.arange(rows))
+    assert seen == [MOST] * 3
 
 
 def test_half_precision_is_taken_where_pictures_stay_the_same(coder: Coder) -> None:

@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 
 from app.engine.models import load_model
-from app.nn.blocks import to_signal
+from app.nn.blocks import to_pixels, to_signal
 from app.nn.progressive import Progressive
 from app.nn.recogniser import SFace
-from app.nn.search import LIKENESS, REACH, Search
+from app.nn.search import LIKENESS, REACH, Search, improve, searched
 from app.portrait import Framer
 from app.quality import installed_judge
 from app.store.reader import read_version
@@ -83,6 +83,37 @@ def test_a_search_is_the_same_again(model: Progressive, sface: SFace) -> None:
         found.append(search.tokens())
     assert torch.equal(*found)
     assert all(not p.requires_grad and p.grad is None for p in sface.parameters())
+
+
+def test_searches_share_a_batch_at_their_own_pace(model: Progressive, sface: SFace) -> None:
+    picture_CHW = portrait(model.config.size)
+
+    def begun(rounds: int) -> Search:
+        search = Search(model, sface, picture_CHW if rounds else picture_CHW.flip(2), lambda _: COUNT, rounds or 3)
+        search.improve()
+        return search
+
+    alone, together = ([begun(rounds) for rounds in (2, 5, 0)] for _ in range(2))
+    for search in alone:
+        search.improve()
+    improve(together, rows=4)
+    for one, other in zip(alone, together, strict=True):
+        # Sums in another order: a latent on the border of two values may fall to either side.
+        assert (one.tokens() != other.tokens()).float().mean() < 0.01
+    assert not torch.equal(together[0].tokens(), together[1].tokens())
+
+
+def test_a_batch_of_training_is_searched_as_the_service_does(model: Progressive, sface: SFace) -> None:
+    picture_CHW = portrait(model.config.size)
+    search = Search(model, sface, picture_CHW, lambda _: COUNT, rounds=3)
+    x_BCHW, count_B = to_signal(torch.stack([picture_CHW, picture_CHW.flip(2)])), torch.tensor([COUNT, 300])
+    shift_BL = searched(model, sface, x_BCHW, count_B, rounds=3)
+    with torch.no_grad():
+        out = model(x_BCHW, count_B, shift_BL)
+        idx_BT = model.quantise(out.z_BL + shift_BL * out.step_BL)
+    assert (search.finish() != idx_BT[0]).float().mean() < 0.01
+    drawn_CHW = to_pixels(out.picture_BCHW)[0]
+    assert (drawn_CHW.int() - model.decode(idx_BT[:1, :COUNT])[0].int()).abs().max() <= 1
 
 
 def portrait(size: int) -> torch.Tensor:

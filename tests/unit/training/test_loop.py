@@ -12,14 +12,15 @@ from safetensors.torch import load_file
 
 from app.nn import build
 from app.nn.progressive import Progressive
+from app.quality import installed_judge
 from tests.tiny import tiny_model
-from training import loop
+from training import calibrate, loop
 from training.data.portraits import Portraits
 from training.evaluation.evaluate import Setting
 from training.loop import schedule, train
-from training.losses import Criterion
+from training.losses import Criterion, Networks
 from training.publish import finished, publish_run
-from training.recipe import Optimise, Recipe, read_recipe
+from training.recipe import Optimise, Quantiser, Recipe, read_recipe
 from training.record import Record
 
 CPU = torch.device("cpu")
@@ -249,9 +250,11 @@ def test_the_average_of_a_constant_is_that_constant(recipe: Recipe, data: Portra
 def test_a_transform_that_learns_and_an_order_that_follows_resume_too(
     recipe: Recipe, data: Portraits, tmp_path: Path
 ) -> None:
-    changes: dict[str, Any] = {"optimise": {"transform": 0.1}, "quantiser": {"reorders": 2}}
+    searched = 0.5 if recipe.model["kind"] == "progressive" else 0.0
+    changes: dict[str, Any] = {"optimise": {"transform": 0.1}, "quantiser": {"reorders": 2, "searched": searched}}
     moving, whole, parted = changed(recipe, **changes), tmp_path / "whole", tmp_path / "parted"
-    assert run(moving, whole, data)
+    sees = {"networks": Networks(installed_judge())}
+    assert run(moving, whole, data, **sees)
 
     class Interrupting(Record):
         def add(self, step: int, values: dict[str, float]) -> dict[str, float] | None:
@@ -261,10 +264,17 @@ def test_a_transform_that_learns_and_an_order_that_follows_resume_too(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "Record", Interrupting)
-        assert not run(moving, parted, data)
-    assert run(moving, parted, data)
+        assert not run(moving, parted, data, **sees)
+    assert run(moving, parted, data, **sees)
     assert curve(whole) == curve(parted)
     assert same_weights(whole, parted)
+
+
+def test_the_first_faces_of_a_batch_are_searched() -> None:
+    model, x_BCHW, q = tiny_model("tiny-progressive"), torch.rand(5, 3, 64, 64) * 2 - 1, Quantiser(searched=0.4)
+    sface = Networks(installed_judge()).recogniser("sface")
+    moved_B = loop.shifts(model, sface, x_BCHW, torch.full((5,), 500), q).abs().amax(1)
+    assert moved_B.gt(0).tolist() == [True] * 2 + [False] * 3
 
 
 def test_the_decoder_may_learn_alone() -> None:
@@ -288,6 +298,6 @@ def test_the_scale_of_latents_can_change_without_changing_a_picture() -> None:
     x, count = torch.rand(2, 3, 64, 64) * 2 - 1, torch.tensor([500, 500])
     z = model.encoder(x)
     before = model.decoder(z, count)
-    loop.rescale(model, 3.0)
+    calibrate.rescale(model, 3.0)
     assert torch.allclose(model.encoder(x), z / 3, atol=1e-4)
     assert torch.allclose(model.decoder(z / 3, count), before, atol=1e-4)

@@ -46,3 +46,11 @@ def test_a_vae_needs_a_weight_of_kl(tmp_path: Path) -> None:
     path.write_text(re.sub(r"^kl = .*$", "kl = 0", text, flags=re.MULTILINE))
     with pytest.raises(ValueError, match=r"losses\.kl is 0"):
         read_recipe(path)
+
+
+def test_only_a_progressive_code_is_searched(tmp_path: Path) -> None:
+    path = tmp_path / "vae.toml"
+    text = next(shipped for shipped in SHIPPED if shipped.stem == "vae-64").read_text()
+    path.write_text(text + "\n[quantiser]\nsearched = 0.5\n")
+    with pytest.raises(ValueError, match=r"quantiser\.searched is 0\.5"):
+        read_recipe(path)
