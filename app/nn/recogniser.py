@@ -212,7 +212,7 @@ def _fold(layers: list[nn.Module], scale: Tensor, shift: Tensor) -> None:
         last.weight.data *= scale.view(-1, *[1] * (last.weight.dim() - 1))
         last.bias.data = last.bias.data * scale + shift
     else:
-        norm = nn.BatchNorm2d(len(scale), eps=0.0)
+        norm = nn.BatchNorm2d(len(scale), eps=1e-30)
         norm.weight.data, norm.bias.data = scale, shift
         layers.append(norm)
 
