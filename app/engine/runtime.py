@@ -54,6 +54,8 @@ def runtime(model: Model, device: torch.device, backend: str) -> Runtime:
     encoder, decoder = PixelEncoder(model).eval(), PixelDecoder(model).eval()
     if backend == "onnx" and not onnx_installed():
         raise ValueError("CAMEO_BACKEND=onnx needs the extra fast: pip install 'cameo[fast]'")
+    if backend == "onnx" and device.type != "cpu":
+        raise ValueError("CAMEO_BACKEND=onnx is for CPUs: set CAMEO_DEVICE=cpu, or leave CAMEO_BACKEND at auto")
     if backend == "torch" or (backend == "auto" and (device.type != "cpu" or not onnx_installed())):
         if device.type == "cpu":
             return Runtime(Network(_eager(encoder, device), 1), Network(_eager(decoder, device), 1), "torch")

@@ -68,6 +68,11 @@ def test_a_batch_is_filled_up_to_the_same_size() -> None:
     assert seen == [MOST] * 3
 
 
+def test_onnx_is_for_cpus(vqvae: Coder) -> None:
+    with pytest.raises(ValueError, match="CAMEO_DEVICE=cpu"):
+        runtime(load_model(vqvae.stored), torch.device("meta"), "onnx")
+
+
 def test_half_precision_is_taken_where_pictures_stay_the_same(coder: Coder) -> None:
     model = load_model(coder.stored)
     inputs = samples(model)
