@@ -7,12 +7,14 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
 from starlette.middleware.cors import CORSMiddleware
 
 from app import tracing
 from app.api import access, batch, compare, compress, health, models, pages, problems, reconstruct
 from app.api.middleware import LimitBody, Observe
+from app.api.run import Admission
 from app.api.schemas import Problem
 from app.config import Settings
 from app.engine.service import Service
@@ -65,6 +67,8 @@ def create_app(settings: Settings) -> FastAPI:
         app.include_router(resource.router)
     problems.install(app)
     app.add_middleware(LimitBody, limit=settings.max_body_bytes)
+    work = [route for resource in (compress, reconstruct, batch, compare) for route in resource.router.routes]
+    app.add_middleware(Admission, service=service, routes={route.path: route for route in work if isinstance(route, APIRoute)})
     if keys:
         app.add_middleware(access.Access, keys=keys, metrics=metrics)
     if settings.cors_origins:  # outside of the keys: browsers ask without one whether they may ask, and read refusals

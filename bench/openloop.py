@@ -26,6 +26,9 @@ import sys
 import time
 import zlib
 from dataclasses import asdict, dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from typing import cast
 
 from bench.plan import REFUSALS, Outcome, Plan, percentile_ms
 
@@ -61,8 +64,7 @@ class Connection(asyncio.Protocol):
         self.transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)
 
     def send(self, shot: Shot) -> None:
         self._shot, self._end = shot, 0
@@ -135,7 +137,7 @@ class Generator:
 
     async def run(self) -> Outcome:
         self._loop, self._all_done = asyncio.get_running_loop(), asyncio.Event()
-        self._began, self._clock, cpu = self._loop.time(), time.time(), time.process_time()
+        self._began, self._clock, cpu = time.monotonic(), time.time(), time.process_time()
         if self.plan.rate is None:
             for k in range(self.plan.clients):
                 self._fire(self._next_closed(k))
@@ -155,7 +157,7 @@ class Generator:
 
     async def _open_loop(self) -> None:
         for planned, name in self.plan.moments():
-            if (wait := planned - self._now()) > 0:
+            while (wait := planned - self._now()) > 0:  # uvloop's clock may be half a millisecond early
                 await asyncio.sleep(wait)
             self._late.append(self._now() - planned)
             self._fire(Shot(name, planned))
@@ -225,7 +227,7 @@ class Generator:
         return Shot(names[k % len(names)], 0.0)
 
     def _now(self) -> float:
-        return self._loop.time() - self._began
+        return time.monotonic() - self._began
 
     def _outcome(self, cpu: float) -> Outcome:
         plan, shots = self.plan, self._shots
@@ -276,7 +278,9 @@ def main() -> int:
     with contextlib.suppress(PermissionError):
         os.nice(PRIORITY)
     gc.disable()  # a run is short, and a pause of the collector would count as the server's
-    json.dump(asdict(asyncio.run(Generator(plan).run())), sys.stdout)
+    faster = import_module("uvloop").new_event_loop if find_spec("uvloop") else None  # costs the servers half as much
+    with asyncio.Runner(loop_factory=faster) as runner:
+        json.dump(asdict(runner.run(Generator(plan).run())), sys.stdout)
     return 0
 
 

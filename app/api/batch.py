@@ -16,7 +16,7 @@ from app.api.compress import PICTURE_ERRORS, Wanted, observed
 from app.api.facts import model_header
 from app.api.negotiate import PAYLOAD, content_type, negotiate
 from app.api.reconstruct import PAYLOAD_ERRORS
-from app.api.run import DEADLINE_PARAMETER, require_room
+from app.api.run import DEADLINE_PARAMETER
 from app.api.stream import NDJSON, TAR, Answer, Batch, stream
 from app.api.uploads import FORM
 from app.archives import Item, Limits
@@ -85,7 +85,6 @@ async def compress_batch(request: Request, wanted: Annotated[Wanted, Query()]) -
     """
     service: Service = request.app.state.service
     media_type = negotiate(request, NDJSON, TAR)
-    require_room(request)
     coder = await service.coder(wanted.model, wanted.version)
     coder.budget(wanted.max_bytes)
     effort = service.effort(coder, wanted.effort, many=True)
@@ -128,7 +127,6 @@ async def reconstruct_batch(
     """Each payload gives the picture that `/reconstruct` gives for it alone, and fails alone."""
     service: Service = request.app.state.service
     media_type = negotiate(request, NDJSON, TAR)
-    require_room(request)
     items = await _unpack(request, {NDJSON: archives.lines, ZIP: archives.unzip, TAR: archives.untar})
     picture_type = f"image/{picture_format}"
 

@@ -12,7 +12,7 @@ from app.api.compress import PICTURE_ERRORS, FrameMethod, WantedEffort
 from app.api.facts import frame_facts
 from app.api.negotiate import JSON, negotiate
 from app.api.problems import responses
-from app.api.run import DEADLINE_PARAMETER, require_room, run
+from app.api.run import DEADLINE_PARAMETER, run
 from app.api.schemas import CompareAnswer, ComparisonRow
 from app.api.uploads import REQUEST_BODY, read_image
 from app.classical import CODECS
@@ -73,7 +73,6 @@ async def compare_(
     """
     service: Service = request.app.state.service
     media_type = negotiate(request, JSON, "image/png")
-    require_room(request)
     coders = await _coders(service, models, _numbers(max_bytes))
     efforts = {coder: service.effort(coder, effort) if coder.prior else "fast" for coder, _ in coders}
     wanted = _items(codecs.lower())

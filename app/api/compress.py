@@ -11,7 +11,7 @@ from app import errors
 from app.api.facts import dictionary, frame_facts, model_header
 from app.api.negotiate import JSON, PAYLOAD, negotiate
 from app.api.problems import responses
-from app.api.run import DEADLINE_PARAMETER, require_room, run
+from app.api.run import DEADLINE_PARAMETER, run
 from app.api.schemas import CompressAnswer, Sizes, Tokens
 from app.api.uploads import REQUEST_BODY, read_image
 from app.config import Effort
@@ -80,7 +80,6 @@ async def compress(request: Request, wanted: Annotated[Wanted, Query()]) -> Resp
     """
     service: Service = request.app.state.service
     media_type = negotiate(request, JSON, PAYLOAD)
-    require_room(request)
     coder = await service.coder(wanted.model, wanted.version)
     effort = service.effort(coder, wanted.effort)
     data = await read_image(request)

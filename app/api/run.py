@@ -1,11 +1,15 @@
 """From a request to the engine and back: its deadline, and whether its client is still there."""
 
+from collections.abc import Mapping
 from typing import TypeVar
 
 from fastapi import Request
+from starlette.routing import BaseRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.api.problems import problem
 from app.engine.service import Service, Work
-from app.errors import InvalidParameter
+from app.errors import CameoError, InvalidParameter
 
 T = TypeVar("T")
 
@@ -28,11 +32,27 @@ async def run(request: Request, work: Work[T]) -> T:
     )
 
 
-def require_room(request: Request) -> None:
-    """Before a body is read: NotReady, Overloaded, DeadlineExceeded, or InvalidParameter for what is no deadline."""
-    service: Service = request.app.state.service
-    service.require_ready()
-    service.scheduler.require_room(deadline(request) / 1e3, request.state.timings)
+class Admission:
+    """Plain ASGI middleware: refuses work that there is no room for, or no time, before anything is spent on it.
+
+    Under overload most requests end here, and each costs those that are served. ``routes`` are those that ask for
+    work, by path. NotReady, Overloaded, DeadlineExceeded, or InvalidParameter for what is no deadline.
+    """
+
+    def __init__(self, app: ASGIApp, service: Service, routes: Mapping[str, BaseRoute]) -> None:
+        self._app, self._service, self._routes = app, service, routes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] == "POST" and (route := self._routes.get(scope["path"])):
+            request = Request(scope)
+            try:
+                self._service.require_ready()
+                self._service.scheduler.require_room(deadline(request) / 1e3, request.state.timings)
+            except CameoError as error:
+                scope["route"] = route  # metrics and logs name it, and nothing behind this will say
+                await problem(request, error)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
 
 
 def deadline(request: Request) -> int:

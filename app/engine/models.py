@@ -1,5 +1,6 @@
 """A model of the store as the service uses it: portraits to tokens and back, in numpy, several at a time."""
 
+import weakref
 from copy import deepcopy
 from typing import Any
 
@@ -42,10 +43,11 @@ class Coder:
         self.levels = model.levels
         self.prior = codec.Prior(**model.prior) if isinstance(model, Progressive) else None
         labels = self.manifest.name, str(self.manifest.version)
-        self.encoding = Lane((*labels, "encode"), self.encode, self._runtime.encoder.most)
-        self.decoding = Lane((*labels, "decode"), self.decode, self._runtime.decoder.most)
+        this = weakref.proxy(self)  # a version that is served no more should go at once: nothing in it holds it
+        self.encoding = Lane((*labels, "encode"), lambda items: this.encode(items), self._runtime.encoder.most)
+        self.decoding = Lane((*labels, "decode"), lambda items: this.decode(items), self._runtime.decoder.most)
         self._rounds = 1 if device.type == "cpu" else MOST  # searches that are one batch
-        self.searching = Lane((*labels, "search"), self._improve, self._rounds, patient=True)
+        self.searching = Lane((*labels, "search"), lambda items: this._improve(items), self._rounds, patient=True)
         self._prove()
 
     def _prove(self) -> None:
@@ -62,8 +64,8 @@ class Coder:
         """Portraits H W 3 of ``size`` pixels -> all tokens of each, in the shape of the manifest."""
         pixels_BCHW = np.ascontiguousarray(np.stack(portraits).transpose(0, 3, 1, 2))
         z_BL = torch.from_numpy(self._runtime.encoder.run(pixels_BCHW))
-        # One at a time: the nearest code, too, is found by a product whose sums depend on the size of the batch.
-        return [self._model.quantise(z_1L)[0].numpy() for z_1L in z_BL.split(1)]
+        together = 1 if self._model.alone else len(portraits)
+        return [idx.numpy() for rows_BL in z_BL.split(together) for idx in self._model.quantise(rows_BL)]
 
     @torch.inference_mode()
     def decode(self, tokens: list[NDArray[np.int64]]) -> list[NDArray[np.uint8]]:

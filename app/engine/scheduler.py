@@ -26,6 +26,7 @@ from app.metrics import Metrics
 T = TypeVar("T")
 
 HOPE = 0.75  # share of the time left that accepted work may be expected to take: the rest is for what nobody expects
+EARLY = 0.7  # that share before a body is read: what there will be no time for is then refused before it has cost much
 NICE = 10  # workers' behind the event loop's, which refuses what is too much, and must not stand in line for that
 LEAST_RETRY, MOST_RETRY = 1, 30  # seconds of Retry-After
 
@@ -61,10 +62,10 @@ class Scheduler:
         for thread in self._threads:
             thread.start()
 
-    def require_room(self, deadline: float, timings: Timings) -> None:
+    def require_room(self, deadline: float, timings: Timings, hope: float = EARLY) -> None:
         """Overloaded or DeadlineExceeded where nothing more is accepted; worth asking before a body is read.
 
-        ``deadline`` in seconds from the start of ``timings``.
+        ``deadline`` in seconds from the start of ``timings``, ``hope`` the share of it that waiting may take.
         """
         wait, now = self._backlog / self.workers, time.perf_counter()
         if wait > self._queue_seconds:
@@ -76,7 +77,7 @@ class Scheduler:
                 f"{wait:.1f} s of work are waiting already; try again in {retry} s",
                 waiting_seconds=round(wait, 3), limit_seconds=self._queue_seconds, retry_after=retry,
             )  # fmt: skip
-        if wait > HOPE * (timings.began + deadline - now):
+        if wait > hope * (timings.began + deadline - now):
             raise self._late(timings, now, deadline, f"{wait * 1e3:.0f} ms of work are waiting")
 
     async def run(
@@ -109,18 +110,16 @@ class Scheduler:
                 loop.call_soon_threadsafe(settle, value, error)
 
         watch, task = loop.create_task(left), None
+        watch.add_done_callback(lambda _: settle(None, ClientLeft()))
         try:
-            self.require_room(deadline, timings)
+            self.require_room(deadline, timings, HOPE)
             task = self._accept(Task(job, kind.name, kind.megapixels, lane, timings.began + deadline, timings, done))
-            await asyncio.wait((future, watch), return_when=asyncio.FIRST_COMPLETED)
-            if future.done():
-                return future.result()
-            raise ClientLeft
+            return await future
         finally:
+            future.cancel()
             watch.cancel()
-            if task and not future.done():  # also where the request was cancelled
-                future.cancel()
-                task.left = True
+            if task:
+                task.left = True  # nobody waits any more, which is of no account where the job has ended
 
     def close(self) -> None:
         """Finish what was accepted."""

@@ -1,7 +1,6 @@
 """The service without HTTP: what the API's resources call."""
 
 import asyncio
-import gc
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -101,8 +100,7 @@ class Service:
         registry, metrics = self.registry, self.metrics
         metrics.store_changes.labels("problem" if registry.problem else "taken").inc()
         metrics.store_problem.set(registry.problem is not None)
-        gc.collect()  # a coder and its lanes hold each other; a withdrawn one's weights should go now
-        memory.trim()
+        memory.trim()  # of withdrawn versions
         metrics.replace(metrics.refused_versions, {(each.name, str(each.version)): 1 for each in registry.refused})
         served = {(e.stored.manifest.name, str(e.stored.manifest.version)): e for e in registry.entries}
         metrics.replace(metrics.model_info, {(*labels, e.stored.digest): 1 for labels, e in served.items()})
@@ -111,6 +109,8 @@ class Service:
         progressive = any(len(entry.stored.manifest.rates) > 1 for entry in registry.entries)
         if progressive and self._searches and self.settings.effort != "fast":
             _ = self._recogniser  # the first search should not wait for it
+        if not self.ready:
+            memory.settle()
         self.ready = bool(registry.entries)
         names = ", ".join("/".join(labels) for labels in served)
         if self.draining:

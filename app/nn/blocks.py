@@ -24,6 +24,8 @@ class Autoencoder(nn.Module, ABC):
 
     encoder: nn.Module
     decoder: nn.Module
+    alone = False
+    """Whether :meth:`quantise` may give latents other tokens in a batch than alone."""
 
     @abstractmethod
     def quantise(self, z_BL: Tensor) -> Tensor:

@@ -52,6 +52,7 @@ class Quantised(Autoencoder):
     """An encoder, a vector quantiser of its latents, a decoder."""
 
     quantiser: VectorQuantiser
+    alone = True  # the nearest code is found by a product, whose sums depend on the size of the batch
 
     def forward(self, x_BCHW: Tensor) -> VQVAEOutput:
         """For training: pictures in [-1, 1] through the whole model, with straight-through gradients."""
