@@ -7,7 +7,6 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from fastapi import FastAPI
-from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
 from starlette.middleware.cors import CORSMiddleware
 
@@ -67,8 +66,8 @@ def create_app(settings: Settings) -> FastAPI:
         app.include_router(resource.router)
     problems.install(app)
     app.add_middleware(LimitBody, limit=settings.max_body_bytes)
-    work = [route for resource in (compress, reconstruct, batch, compare) for route in resource.router.routes]
-    app.add_middleware(Admission, service=service, routes={route.path: route for route in work if isinstance(route, APIRoute)})
+    at_work = [resource.router for resource in (compress, reconstruct, batch, compare)]
+    app.add_middleware(Admission, service=service, routers=at_work)
     if keys:
         app.add_middleware(access.Access, keys=keys, metrics=metrics)
     if settings.cors_origins:  # outside of the keys: browsers ask without one whether they may ask, and read refusals

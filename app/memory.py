@@ -27,7 +27,7 @@ def trim() -> None:
 def settle() -> None:
     """Have the garbage collector pass over what there is now, for it is there to stay.
 
-    A full collection stops all threads; over the modules alone, a quarter of a million objects, for a tenth of a second.
+    A full collection stops all threads: over the quarter of a million objects of the modules, for a tenth of a second.
     """
     gc.collect()
     gc.freeze()

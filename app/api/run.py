@@ -1,10 +1,10 @@
-"""From a request to the engine and back: its deadline, and whether its client is still there."""
+"""From a request to the engine and back: admission, the deadline, and whether the client is still there."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from typing import TypeVar
 
-from fastapi import Request
-from starlette.routing import BaseRoute
+from fastapi import APIRouter, Request
+from fastapi.routing import APIRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api.problems import problem
@@ -35,12 +35,15 @@ async def run(request: Request, work: Work[T]) -> T:
 class Admission:
     """Plain ASGI middleware: refuses work that there is no room for, or no time, before anything is spent on it.
 
-    Under overload most requests end here, and each costs those that are served. ``routes`` are those that ask for
-    work, by path. NotReady, Overloaded, DeadlineExceeded, or InvalidParameter for what is no deadline.
+    Under overload most requests end here, and what each costs is taken from those that are served. All routes of
+    ``routers`` are for work, and POST. NotReady, Overloaded, DeadlineExceeded, or InvalidParameter for what is no
+    deadline.
     """
 
-    def __init__(self, app: ASGIApp, service: Service, routes: Mapping[str, BaseRoute]) -> None:
-        self._app, self._service, self._routes = app, service, routes
+    def __init__(self, app: ASGIApp, service: Service, routers: Iterable[APIRouter]) -> None:
+        self._app, self._service = app, service
+        routes = [route for router in routers for route in router.routes]
+        self._routes = {route.path: route for route in routes if isinstance(route, APIRoute)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] == "POST" and (route := self._routes.get(scope["path"])):

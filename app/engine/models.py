@@ -1,6 +1,7 @@
 """A model of the store as the service uses it: portraits to tokens and back, in numpy, several at a time."""
 
 import weakref
+from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
@@ -43,11 +44,10 @@ class Coder:
         self.levels = model.levels
         self.prior = codec.Prior(**model.prior) if isinstance(model, Progressive) else None
         labels = self.manifest.name, str(self.manifest.version)
-        this = weakref.proxy(self)  # a version that is served no more should go at once: nothing in it holds it
-        self.encoding = Lane((*labels, "encode"), lambda items: this.encode(items), self._runtime.encoder.most)
-        self.decoding = Lane((*labels, "decode"), lambda items: this.decode(items), self._runtime.decoder.most)
+        self.encoding = Lane((*labels, "encode"), _weak(self.encode), self._runtime.encoder.most)
+        self.decoding = Lane((*labels, "decode"), _weak(self.decode), self._runtime.decoder.most)
         self._rounds = 1 if device.type == "cpu" else MOST  # searches that are one batch
-        self.searching = Lane((*labels, "search"), lambda items: this._improve(items), self._rounds, patient=True)
+        self.searching = Lane((*labels, "search"), _weak(self._improve), self._rounds, patient=True)
         self._prove()
 
     def _prove(self) -> None:
@@ -159,6 +159,18 @@ class Coder:
         if self.prior is not None:
             progressive.check(checked, self.prior)
         return checked
+
+
+def _weak(method: Callable[[list[Any]], list[Any]]) -> Callable[[list[Any]], list[Any]]:
+    """The method of a coder, without holding the coder: so a version that is served no more goes at once."""
+    held = weakref.WeakMethod(method)
+
+    def call(items: list[Any]) -> list[Any]:
+        bound = held()
+        assert bound is not None  # who calls it has the coder
+        return bound(items)
+
+    return call
 
 
 def load_model(stored: StoredVersion) -> Model:

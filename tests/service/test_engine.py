@@ -121,6 +121,8 @@ def test_a_full_queue_refuses_with_a_time_to_come_back_and_stays_live(narrow: Se
     assert 200 in statuses
     assert 429 in statuses
     assert narrow.metric("cameo_refused_total", reason="queue") == statuses.count(429)
+    refused = {"method": "POST", "route": "/compress", "status": "429"}
+    assert narrow.metric("cameo_requests_total", **refused) == statuses.count(429)
 
 
 def check_refusal(answer: httpx.Response) -> bool:

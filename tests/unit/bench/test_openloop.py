@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from bench.openloop import Generator
+from bench.openloop import Generator, new_loop
 from bench.plan import Outcome, Plan, percentile_ms
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -27,7 +27,8 @@ def outcome(handler: Handler, **plan: float) -> Outcome:
             server.close()
             await asyncio.sleep(0.05)  # for the handlers to see that their clients have gone
 
-    return asyncio.run(run())
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        return runner.run(run())
 
 
 def answering(answer: bytes, *, stall: float = 0.0) -> Handler:

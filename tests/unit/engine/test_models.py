@@ -1,3 +1,5 @@
+import gc
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +55,18 @@ def test_a_portrait_becomes_tokens_a_payload_and_a_portrait(coder: Coder) -> Non
     assert drawn.shape == (coder.size, coder.size, 3)
     assert drawn.dtype == np.uint8
     assert drawn.flags.c_contiguous
+
+
+def test_a_version_that_nobody_serves_from_goes_at_once(tiny_store: Path) -> None:
+    coder = Coder(read_version(tiny_store / "tiny-progressive" / "1"), CPU)
+    parts = [weakref.ref(part) for part in (coder, coder._model, coder.encoding, coder.decoding)]
+    assert all(part() is not None for part in parts)
+    gc.disable()  # a collection would find cycles, too
+    try:
+        del coder
+        assert all(part() is None for part in parts)
+    finally:
+        gc.enable()
 
 
 def test_a_batch_is_filled_up_to_the_same_size() -> None:
