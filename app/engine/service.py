@@ -20,7 +20,7 @@ from app.engine.jobs import Call, Job, Lane, Timings
 from app.engine.models import Coder
 from app.engine.scheduler import Kind, Scheduler
 from app.engine.watch import Watch
-from app.errors import InvalidParameter, NotReady, OverlongPayload
+from app.errors import InvalidParameter, NotReady, OverlongPayload, UnknownVersion
 from app.images import decode, encode, megapixels
 from app.metrics import Metrics
 from app.nn.recogniser import SFace
@@ -264,4 +264,7 @@ class Service:
                 bytes=len(data), limit=MOST_PAYLOAD_BYTES,
             )  # fmt: skip
         payload = codec.unwrap(data)
-        return await self._loaded(self.registry.by_tag(payload.tag)), payload
+        try:
+            return await self._loaded(self.registry.by_tag(payload.tag)), payload
+        except UnknownVersion:  # withdrawn since the last look at the store; nobody asked for it by name
+            raise self.registry.unknown_tag(payload.tag) from None

@@ -17,7 +17,7 @@ from typing import Generic, TypeVar
 
 from pydantic import ValidationError
 
-from app.errors import RefusedVersion, StoreError, UnknownVersion
+from app.errors import RefusedVersion, StoreError, UnknownTag, UnknownVersion
 from app.store.manifest import TAG_BYTES, first_problem
 from app.store.reader import (
     Fingerprint,
@@ -145,6 +145,10 @@ class Registry(Generic[M]):
         Raises UnknownTag, or RefusedVersion if the version is in the store but not served.
         """
         return self._snapshot.by_tag(tag)
+
+    def unknown_tag(self, tag: bytes) -> UnknownTag:
+        """What :meth:`by_tag` raises; for where its version turns out to be withdrawn only once it is loaded."""
+        return self._snapshot.unknown_tag(tag)
 
     def _refresh(self) -> bool:
         try:

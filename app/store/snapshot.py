@@ -186,12 +186,17 @@ class Snapshot(Generic[M]):
 
     def by_tag(self, tag: bytes) -> Entry[M]:
         if tag not in self.tags:
-            raise UnknownTag(
-                f"The payload is of a model version with the tag {tag.hex()}, which is not in the store.",
-                tag=tag.hex(),
-                known={known.hex(): f"{name}/{version}" for known, (name, version) in sorted(self.tags.items())},
-            )
+            raise self.unknown_tag(tag)
         return self.get(*self.tags[tag])
+
+    def unknown_tag(self, tag: bytes) -> UnknownTag:
+        known = {other.hex(): f"{name}/{version}" for other, (name, version) in sorted(self.tags.items())}
+        known.pop(tag.hex(), None)  # a version that was withdrawn a moment ago
+        return UnknownTag(
+            f"The payload is of a model version with the tag {tag.hex()}, which is not in the store.",
+            tag=tag.hex(),
+            known=known,
+        )
 
 
 def not_served(key: Key, reason: str) -> RefusedVersion:

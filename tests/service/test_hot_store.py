@@ -5,12 +5,14 @@ import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
 import pytest
 
-from app.store import StoredVersion
+from app import codec
+from app.store import StoredVersion, read_version
 from tests.service.conftest import TAKE_PAYLOAD
 from tests.service.pictures import PHOTO
 from tests.service.server import PATIENCE, Server, problem, serve, until
@@ -118,9 +120,10 @@ def test_store_json_and_removed_versions_are_followed(server: Server, store: Pat
     removed = publish_tiny(store, "tiny-vae", seed=2)
     until(lambda: default_version(server) == 2)
     _, payload = compress(server.client)
-    with clients(server):
+    with clients(server) as answers:
         (store / "store.json").write_text('{"default_versions": {"tiny-vae": 1}}')
         until(lambda: default_version(server) == 1)
+        until(lambda: {model for model, _ in answers[-20:]} == {"tiny-vae/1"})  # nobody has a payload of the other
         shutil.rmtree(removed.folder)
         until(lambda: len(server.client.get("/models/tiny-vae").json()["versions"]) == 1)
         until(lambda: refusals(server) == {})
@@ -187,6 +190,20 @@ def test_versions_over_the_budget_load_when_they_are_asked_for(store: Path, tmp_
         answer = server.client.post("/compress?version=1", content=PHOTO, headers=TAKE_PAYLOAD)
         assert answer.status_code == 200, answer.text
         assert loaded() == [True, True]
+
+
+def test_what_is_withdrawn_before_it_is_loaded_is_unknown(store: Path, tmp_path: Path) -> None:
+    older = read_version(store / "tiny-vae" / "1")
+    publish_tiny(store, "tiny-vae", seed=2)
+    with serve(tmp_path / "log", store=store, workers=2, model_memory_mb=0, store_poll_seconds=0) as server:
+        newer = codec.unwrap(compress(server.client)[1])
+        shutil.rmtree(older.folder)
+        by_name = server.client.post("/compress?version=1", content=PHOTO, headers=TAKE_PAYLOAD)
+        assert problem(by_name, "unknown-version", 404)["known"] == [2]
+        payload = codec.wrap(replace(newer, tag=older.tag))
+        by_tag = server.client.post("/reconstruct", content=payload, headers=PAYLOAD)
+        found = problem(by_tag, "unknown-tag", 422)
+        assert (found["tag"], found["known"]) == (older.tag.hex(), {newer.tag.hex(): "tiny-vae/2"})
 
 
 def test_a_store_that_fills_later_makes_the_service_ready(tmp_path: Path) -> None:
