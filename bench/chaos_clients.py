@@ -7,9 +7,12 @@ import random
 import re
 import socket
 import struct
+import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+
+from tqdm import tqdm
 
 from app.store.reader import StoredVersion
 from bench.chaos_inputs import Bad, Known, request
@@ -59,8 +62,10 @@ class World:
         self.down, self._up_at = False, time.monotonic()
 
     def violation(self, what: str) -> None:
+        """Note it, and say so at once: a run takes long."""
         if len(self.violations) < MOST_VIOLATIONS:
             self.violations.append(f"{time.strftime('%H:%M:%S')} {what}")
+            tqdm.write(self.violations[-1], file=sys.stderr)
 
     def count(self, kind: str, outcome: str) -> None:
         self.counts.setdefault(kind, collections.Counter())[outcome] += 1
