@@ -25,8 +25,8 @@ from app.metrics import Metrics
 
 T = TypeVar("T")
 
-HOPE = 0.75  # share of the time left that accepted work may be expected to take: the rest is for what nobody expects
-EARLY = 0.7  # that share before a body is read: what there will be no time for is then refused before it has cost much
+HOPE = 0.7  # share of the time left that accepted work may be expected to take: the rest is for what nobody expects
+READ = 1.07  # by how much requests may exceed the limits once their bodies are read: refused now, they cost the most
 NICE = 10  # workers' behind the event loop's, which refuses what is too much, and must not stand in line for that
 LEAST_RETRY, MOST_RETRY = 1, 30  # seconds of Retry-After
 
@@ -62,13 +62,13 @@ class Scheduler:
         for thread in self._threads:
             thread.start()
 
-    def require_room(self, deadline: float, timings: Timings, hope: float = EARLY) -> None:
+    def require_room(self, deadline: float, timings: Timings, slack: float = 1.0) -> None:
         """Overloaded or DeadlineExceeded where nothing more is accepted; worth asking before a body is read.
 
-        ``deadline`` in seconds from the start of ``timings``, ``hope`` the share of it that waiting may take.
+        ``deadline`` in seconds from the start of ``timings``; limits may be exceeded by the factor ``slack``.
         """
         wait, now = self._backlog / self.workers, time.perf_counter()
-        if wait > self._queue_seconds:
+        if wait > slack * self._queue_seconds:
             # Until half of the queue has drained, and not the same for all who ask.
             until = (wait - self._queue_seconds / 2) * random.uniform(0.8, 1.4)  # noqa: S311 - no secret
             retry = round(min(MOST_RETRY, max(LEAST_RETRY, until)))
@@ -77,7 +77,7 @@ class Scheduler:
                 f"{wait:.1f} s of work are waiting already; try again in {retry} s",
                 waiting_seconds=round(wait, 3), limit_seconds=self._queue_seconds, retry_after=retry,
             )  # fmt: skip
-        if wait > hope * (timings.began + deadline - now):
+        if wait > slack * HOPE * (timings.began + deadline - now):
             raise self._late(timings, now, deadline, f"{wait * 1e3:.0f} ms of work are waiting")
 
     async def run(
@@ -112,7 +112,7 @@ class Scheduler:
         watch, task = loop.create_task(left), None
         watch.add_done_callback(lambda _: settle(None, ClientLeft()))
         try:
-            self.require_room(deadline, timings, HOPE)
+            self.require_room(deadline, timings, READ)
             task = self._accept(Task(job, kind.name, kind.megapixels, lane, timings.began + deadline, timings, done))
             return await future
         finally:
@@ -133,7 +133,7 @@ class Scheduler:
         with self._condition:
             task.cost = self._costs.setdefault(task.kind, Fit(0.01, 0.03))(task.megapixels)
             expected = self._backlog / self.workers + task.cost
-            if expected > HOPE * (task.deadline - task.since):
+            if expected > READ * HOPE * (task.deadline - task.since):
                 raise self._task_late(task, f"it would take {expected * 1e3:.0f} ms from now")
             self._backlog += task.cost
             self._unfinished += 1
