@@ -5,6 +5,7 @@ A picture is a uint8 array of shape (height, width, 3), sRGB, opaque, upright.
 
 import io
 import re
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
@@ -78,7 +79,8 @@ _TURNS: Final = {
 _SRGB_NAMES: Final = ("sRGB IEC61966", "sRGB built-in")
 
 MEDIA_TYPES: Final[Mapping[str, Mapping[str, Any]]] = {
-    "image/png": {"format": "PNG", "compress_level": 1},  # level 6 takes more than twice as long and saves 5%
+    # Filtered faces hardly repeat: with runs alone a file is a tenth smaller than by matches, and sooner done.
+    "image/png": {"format": "PNG", "compress_type": zlib.Z_RLE},
     "image/webp": {"format": "WEBP", "quality": 90},
     "image/jpeg": {"format": "JPEG", "quality": 90, "subsampling": "4:4:4"},
 }

@@ -85,33 +85,33 @@ class Prior:
         numbers: NDArray[np.int64] = np.unique(self.latent_T, return_inverse=True)[1]
         return numbers
 
+    # Floats from here on, whose products are several times as fast, and exact: all sums are whole numbers far below
+    # 2**53.
+
     @cached_property
-    def rows(self) -> NDArray[np.int64]:
+    def rows(self) -> NDArray[np.float64]:
         """RH: ``embed_T3H`` with a row for each token and value."""
-        return self.embed_T3H.astype(np.int64).reshape(len(self) * VALUES, self.embed_T3H.shape[2])
+        return self.embed_T3H.astype(np.float64).reshape(len(self) * VALUES, self.embed_T3H.shape[2])
 
     @cached_property
     def outputs(self) -> NDArray[np.float64]:
         """BDH: ``output_T3H`` in blocks."""
-        # Products of floats are several times as fast, and exact: all sums are whole numbers far below 2**53.
-        return self._blocks(self.output_T3H).astype(np.float64)
+        return self._blocks(self.output_T3H)
 
     @cached_property
-    def biases(self) -> NDArray[np.int64]:
-        """BD: ``bias_T3`` in blocks."""
-        return self._blocks(self.bias_T3)
+    def above_least(self) -> NDArray[np.float64]:
+        """BD: ``bias_T3`` in blocks, counted from the least logit."""
+        return self._blocks(self.bias_T3) - LEAST_LOGIT
 
-    def _blocks(self, array: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
+    def _blocks(self, array: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
         # The last block may lack tokens; nothing reads what is put in their place.
         missing = -len(self) % BLOCK
-        filled = np.pad(array.astype(np.int64), ((0, missing), *((0, 0) for _ in array.shape[1:])))
+        filled = np.pad(array.astype(np.float64), ((0, missing), *((0, 0) for _ in array.shape[1:])))
         return filled.reshape(len(filled) // BLOCK, BLOCK * VALUES, *array.shape[2:])
 
-    def probabilities(self, h_BH: NDArray[np.int64], first: int = 0) -> NDArray[np.int64]:
+    def probabilities(self, h_BH: NDArray[np.float64], first: int = 0) -> NDArray[np.int64]:
         """65536 times the probability of a yes, BD, for the blocks from ``first`` on; ``h_BH`` are their contexts."""
         blocks = slice(first, first + len(h_BH))
-        a_BH1 = np.minimum(np.maximum(h_BH, 0), MOST_CONTEXT).astype(np.float64)[:, :, None]
-        logit_BD = (self.outputs[blocks] @ a_BH1)[:, :, 0].astype(np.int64) + self.biases[blocks]
-        logit_BD = np.minimum(np.maximum(logit_BD, LEAST_LOGIT), MOST_LOGIT)
-        probability_BD: NDArray[np.int64] = TABLE[(logit_BD - LEAST_LOGIT) >> LOGIT_SHIFT]
-        return probability_BD
+        a_BH1 = np.minimum(np.maximum(h_BH, 0), MOST_CONTEXT)[:, :, None]
+        logit_BD = (self.outputs[blocks] @ a_BH1)[:, :, 0] + self.above_least[blocks]
+        return TABLE.take(logit_BD.astype(np.int64) >> LOGIT_SHIFT, mode="clip")

@@ -53,7 +53,7 @@ class Stream:
         self._answers: list[bool] = []
         self._counts: list[NDArray[np.int64]] = []  # of the decisions of each token
         self._shifts: list[tuple[int, int, int]] = []
-        self._context_1H = np.zeros((1, prior.rows.shape[1]), np.int64)  # of the block after the decisions so far
+        self._context_1H = np.zeros((1, prior.rows.shape[1]))  # of the block after the decisions so far
 
     def body(self, most_bytes: int) -> bytes:
         """The first ``most_bytes`` bytes; all of the stream where it is no longer than that.
@@ -139,7 +139,7 @@ def unpack(body: bytes, prior: Prior) -> NDArray[np.int64]:
     tokens: list[int] = []
     latents = prior.latents.tolist()
     refines = [False] * len(latents)
-    h_1H = np.zeros((1, prior.rows.shape[1]), np.int64)
+    h_1H = np.zeros((1, prior.rows.shape[1]))
     # The lowest and highest place within the interval that a stream can have which begins with these bytes.
     low, high = _ends(body)
     width, position, size = _ONE, _REGISTER_BYTES, len(body)
@@ -172,7 +172,7 @@ def unpack(body: bytes, prior: Prior) -> NDArray[np.int64]:
             else:
                 tokens.append(int(yes))
         rows = np.arange(start, len(tokens)) * VALUES + tokens[start:]
-        h_1H += prior.rows[rows].sum(0)
+        h_1H += prior.rows.take(rows, 0).sum(0)
     return np.array(tokens, np.int64)
 
 
@@ -216,8 +216,8 @@ def _refinements(tokens_K: NDArray[np.integer[Any]], prior: Prior) -> NDArray[np
 
 
 def _contexts(
-    tokens_K: NDArray[np.integer[Any]], prior: Prior, h_1H: NDArray[np.int64], start: int
-) -> NDArray[np.int64]:
+    tokens_K: NDArray[np.integer[Any]], prior: Prior, h_1H: NDArray[np.float64], start: int
+) -> NDArray[np.float64]:
     """h_BH of every block that has a token of these K, the ``start``-th and on, or the one after them.
 
     ``h_1H`` is the first.
@@ -227,7 +227,7 @@ def _contexts(
     rows = np.arange(start, start + whole * BLOCK) * VALUES + tokens_K[: whole * BLOCK].astype(np.int64)
     sums_BH = prior.rows.take(rows, 0).reshape(whole, BLOCK, H).sum(1)
     h_BH = np.concatenate([h_1H, h_1H + sums_BH.cumsum(0)])
-    return h_BH[: len(prior.biases) - start // BLOCK]
+    return h_BH[: len(prior.above_least) - start // BLOCK]
 
 
 def _encode(
