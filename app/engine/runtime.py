@@ -10,8 +10,6 @@ import io
 import logging
 import warnings
 from collections.abc import Callable
-from importlib import import_module
-from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +18,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from app import graphs
 from app.nn import Model
 from app.nn.blocks import to_pixels, to_signal
 
@@ -52,11 +51,11 @@ def runtime(model: Model, device: torch.device, backend: str) -> Runtime:
     ``model`` is on the device.
     """
     encoder, decoder = PixelEncoder(model).eval(), PixelDecoder(model).eval()
-    if backend == "onnx" and not onnx_installed():
+    if backend == "onnx" and not graphs.installed():
         raise ValueError("CAMEO_BACKEND=onnx needs the extra fast: pip install 'cameo[fast]'")
     if backend == "onnx" and device.type != "cpu":
         raise ValueError("CAMEO_BACKEND=onnx is for CPUs: set CAMEO_DEVICE=cpu, or leave CAMEO_BACKEND at auto")
-    if backend == "torch" or (backend == "auto" and (device.type != "cpu" or not onnx_installed())):
+    if backend == "torch" or (backend == "auto" and (device.type != "cpu" or not graphs.installed())):
         if device.type == "cpu":
             return Runtime(Network(_eager(encoder, device), 1), Network(_eager(decoder, device), 1), "torch")
         draw = half_or_full(decoder, samples(model), device)
@@ -65,10 +64,6 @@ def runtime(model: Model, device: torch.device, backend: str) -> Runtime:
     with torch.inference_mode():
         inputs = model.dequantise(model.encode(pixels_BCHW))
     return Runtime(Network(_onnx(encoder, (pixels_BCHW,)), MOST), Network(_onnx(decoder, inputs), MOST), "onnx")
-
-
-def onnx_installed() -> bool:
-    return all(find_spec(name) for name in ("onnx", "onnxruntime"))
 
 
 @torch.inference_mode()
@@ -132,7 +127,6 @@ def filled(run: Callable[..., NDArray[Any]]) -> Callable[..., NDArray[Any]]:
 
 
 def _onnx(module: nn.Module, inputs: tuple[Tensor, ...]) -> Callable[..., NDArray[Any]]:
-    onnxruntime = import_module("onnxruntime")  # an extra
     names = [f"x{i}" for i in range(len(inputs))]
     graph = io.BytesIO()
     with warnings.catch_warnings():
@@ -143,15 +137,10 @@ def _onnx(module: nn.Module, inputs: tuple[Tensor, ...]) -> Callable[..., NDArra
             input_names=names, output_names=["y"], opset_version=OPSET, dynamo=False,
             dynamic_axes={name: {0: "batch"} for name in (*names, "y")},
         )  # fmt: skip
-    options = onnxruntime.SessionOptions()
-    # One thread a call: the engine's workers are the threads.
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(graph.getvalue(), options, providers=["CPUExecutionProvider"])
+    session = graphs.session(graph.getvalue())
 
     def run(*arrays: NDArray[Any]) -> NDArray[Any]:
-        out: NDArray[Any] = session.run(None, dict(zip(names, arrays, strict=True)))[0]
-        return out
+        return session(**dict(zip(names, arrays, strict=True)))[0]
 
     return run
 

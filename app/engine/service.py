@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from app import codec, memory
+from app import codec, graphs, memory
 from app.config import Settings
 from app.engine.device import Device, choose
 from app.engine.jobs import Call, Job, Lane, Timings
@@ -79,7 +79,7 @@ class Service:
             settings.model_memory_mb * 2**20,
         )
         self.watch = Watch(self.registry, settings.store_poll_seconds, self._store_changed)
-        self.framer = Framer(settings.detector)
+        self.framer = Framer(settings.detector, onnx=graphs.installed() and settings.backend != "torch")
         self._judge_file = settings.judge or installed_judge()
         self.judge: IdentityJudge | None = IdentityJudge(self._judge_file) if self._judge_file else None
         if settings.effort and ROUNDS[settings.effort] and not self._searches:

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from app import graphs
 from app.portrait import ARCFACE, EYE_DISTANCE, EYE_LINE
 
 PORTRAIT = 128  # portraits of other sizes are brought to this one first, as a viewer would
@@ -73,14 +74,12 @@ class SFace(Recogniser):
 
     def __init__(self, weights: Path) -> None:
         onnx = import_module("onnx")  # an extra
-        graph = onnx.load(str(weights)).graph
+        graph = graphs.read(weights.read_bytes()).graph
         array = {t.name: torch.from_numpy(onnx.numpy_helper.to_array(t).copy()) for t in graph.initializer}
         layers: list[nn.Module] = []
         for node in graph.node:
             attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
-            if node.op_type == "DequantizeLinear":
-                array[node.output[0]] = _dequantised(*(array[name] for name in node.input), **attributes)
-            elif node.op_type == "Reshape":
+            if node.op_type == "Reshape":
                 array[node.output[0]] = array[node.input[0]].reshape(array[node.input[1]].tolist())
             elif node.op_type == "Conv":
                 layers.append(_conv(array[node.input[1]], attributes))
@@ -196,12 +195,6 @@ def _unstrided(layer: nn.Module) -> nn.Module:
         return layer
     stride, layer.stride = layer.stride[0], (1, 1)
     return Strided(layer, stride)
-
-
-def _dequantised(x: Tensor, scale: Tensor, zero: Tensor, *, axis: int, block_size: int) -> Tensor:
-    """ONNX's DequantizeLinear with one scale and zero point for each block along an axis."""
-    scale, zero = (t.repeat_interleave(block_size, axis).narrow(axis, 0, x.shape[axis]) for t in (scale, zero))
-    return (x.float() - zero.float()) * scale
 
 
 def _fold(layers: list[nn.Module], scale: Tensor, shift: Tensor) -> None:

