@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from app.nn.recogniser import FrozenPReLU, SFace, Strided, blurred, strayed
+from app.nn.recogniser import FrozenPReLU, Pointwise, SFace, Strided, blurred, strayed
 from app.quality import installed_judge
 
 
@@ -19,6 +19,21 @@ def test_a_frozen_prelu_is_torchs_without_the_gradient_of_its_slopes() -> None:
         assert given.grad is not None
         gradients.append(given.grad)
     assert torch.allclose(gradients[0], gradients[1])
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_convolution_of_single_pixels_is_torchs_and_so_is_its_way_back(count: int) -> None:
+    conv, weight = nn.Conv2d(7, 5, 1).requires_grad_(False), torch.randn(5, 1)
+    outs, gradients = [], []
+    for layer in (conv, Pointwise(conv)):
+        x = torch.linspace(-1, 1, count * 7 * 36).view(count, 7, 6, 6).requires_grad_()
+        out = layer(x)
+        (out.mean(3) * weight).sum().backward()  # a gradient of which rows share their memory
+        assert x.grad is not None
+        outs.append(out.detach())
+        gradients.append(x.grad)
+    assert torch.allclose(outs[0], outs[1], atol=1e-6)
+    assert torch.allclose(gradients[0], gradients[1], atol=1e-6)
 
 
 def test_a_depthwise_convolution_without_its_stride_is_the_same() -> None:
