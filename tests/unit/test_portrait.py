@@ -178,9 +178,15 @@ class TestAuto:
         assert apart((511, 0) + found * (-1, 1), points(framer.auto(astronaut(), 128))) < 0.03
 
     def test_a_crop_without_surroundings_is_found_in_a_wider_frame(self, framer: Framer) -> None:
-        tight = np.asarray(cv2.resize(astronaut()[74:166, 187:259], None, fx=10, fy=10), np.uint8)
-        assert framer._detect(tight, margin=0) == []
-        found = points(framer.auto(tight, 128)) / 10 + (187, 74)
+        tight = np.asarray(cv2.resize(astronaut()[88:150, 198:250], None, fx=10, fy=10), np.uint8)
+        assert framer._detect(tight, 320) == framer._detect(tight, 640) == []
+        found = points(framer.auto(tight, 128)) / 10 + (198, 88)
+        assert apart(found, points(framer.auto(astronaut(), 128))) < 0.12
+
+    def test_a_small_face_is_found_in_a_finer_copy(self, framer: Framer) -> None:
+        photo = padded(resized(astronaut(), 256), 300, 500, 500)
+        assert framer._detect(photo, 320) == []
+        found = (points(framer.auto(photo, 128)) - (500, 300)) * 2
         assert apart(found, points(framer.auto(astronaut(), 128))) < 0.05
 
     def test_a_large_face_is_shrunk_without_aliasing(self, framer: Framer) -> None:
