@@ -19,7 +19,8 @@ def bound() -> None:
 
 
 def trim() -> None:
-    """Give back what is free."""
+    """Give back what is free, and what is only held in cycles, as a model's export leaves them."""
+    gc.collect()
     if glibc := _glibc():
         glibc.malloc_trim(0)
 
@@ -29,7 +30,6 @@ def settle() -> None:
 
     A full collection stops all threads: over the quarter of a million objects of the modules, for a tenth of a second.
     """
-    gc.collect()
     gc.freeze()
 
 

@@ -100,7 +100,7 @@ class Service:
         registry, metrics = self.registry, self.metrics
         metrics.store_changes.labels("problem" if registry.problem else "taken").inc()
         metrics.store_problem.set(registry.problem is not None)
-        memory.trim()  # of withdrawn versions
+        memory.trim()
         metrics.replace(metrics.refused_versions, {(each.name, str(each.version)): 1 for each in registry.refused})
         served = {(e.stored.manifest.name, str(e.stored.manifest.version)): e for e in registry.entries}
         metrics.replace(metrics.model_info, {(*labels, e.stored.digest): 1 for labels, e in served.items()})
