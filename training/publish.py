@@ -195,12 +195,18 @@ def bytes_allowed(row: Row) -> float:
 
 
 def round_trip(stored: StoredVersion, trained: Trained, setting: Setting) -> None:
-    """The last test before a version becomes visible: what the store gives back draws what was measured."""
-    published = replace(from_store(stored, trained.device), budget=trained.budget)
+    """The last test before a version becomes visible: what the store gives back draws what was measured.
+
+    The same payloads, and within a level of 255: threads may add up in another order from one call to the next.
+    """
+    published = replace(from_store(stored, trained.device), budget=trained.budget, tag=trained.tag)
+    pairs = zip(published.model.state_dict().items(), trained.model.state_dict().items(), strict=True)
+    same = all(a == b and torch.equal(x, y) for (a, x), (b, y) in pairs)
     portraits = setting.faces.read(np.arange(min(4, len(setting.faces))))
-    drawn = published.show([coded.data for coded in published.code(portraits)])
-    measured = trained.show([coded.data for coded in trained.code(portraits)])
-    if not all(np.array_equal(a, b) for a, b in zip(drawn, measured, strict=True)):
+    payloads = [coded.data for coded in trained.code(portraits)]
+    drawn, measured = published.show(payloads), trained.show(payloads)
+    off = [int(np.abs(a.astype(int) - b).max()) for a, b in zip(drawn, measured, strict=True)]
+    if not same or max(off) > 1:
         raise ValueError("the model reads differently from the store than from the run")
 
 

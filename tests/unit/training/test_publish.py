@@ -21,7 +21,7 @@ from training.data.portraits import Portraits
 from training.evaluation import bootstrap
 from training.evaluation.evaluate import Setting
 from training.evaluation.measure import Measured
-from training.evaluation.trained import RATES
+from training.evaluation.trained import RATES, Trained, from_store
 from training.publish import finished, publish_run, worse
 
 MODELS: dict[str, tuple[Model, dict[str, Any]]] = {
@@ -66,6 +66,22 @@ def test_a_published_run_serves(kind: str, tmp_path: Path, store: Path, setting:
     assert "for tests" in card
     assert "blobs: 24 pictures of 24 people; licence: made up" in card
     assert "- PSNR, dB: " in card
+
+
+def test_what_reads_differently_from_the_store_is_not_published(
+    tmp_path: Path, store: Path, setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def changed(*given: Any) -> Trained:
+        read = from_store(*given)
+        with torch.no_grad():
+            next(read.model.decoder.parameters()).add_(1e-4)
+        return read
+
+    monkeypatch.setattr("training.publish.from_store", changed)
+    run = finished(make_run(tmp_path / "run", tiny_model("tiny-progressive"), PROGRESSIVE))
+    with pytest.raises(ValueError, match="reads differently"):
+        publish_run(run, store, setting, "for tests")
+    assert not list(store.glob("*/*/manifest.json"))
 
 
 def test_a_progressive_code_is_measured_at_its_rates(
