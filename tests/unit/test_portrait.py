@@ -177,7 +177,13 @@ class TestAuto:
         found = points(framer.auto(astronaut()[:, ::-1], 128))[[1, 0, 2, 4, 3]]
         assert apart((511, 0) + found * (-1, 1), points(framer.auto(astronaut(), 128))) < 0.03
 
-    def test_a_crop_without_surroundings_is_found_in_a_wider_frame(self, framer: Framer) -> None:
+    def test_a_crop_without_surroundings_is_framed_as_with_them(self, framer: Framer) -> None:
+        tight = np.asarray(cv2.resize(astronaut()[74:166, 187:259], None, fx=10, fy=10), np.uint8)
+        assert framer._detect(tight, 640) == []
+        found = points(framer.auto(tight, 128)) / 10 + (187, 74)
+        assert apart(found, points(framer.auto(astronaut(), 128))) < 0.05
+
+    def test_a_closer_crop_is_found_in_a_wider_frame(self, framer: Framer) -> None:
         tight = np.asarray(cv2.resize(astronaut()[88:150, 198:250], None, fx=10, fy=10), np.uint8)
         assert framer._detect(tight, 320) == framer._detect(tight, 640) == []
         found = points(framer.auto(tight, 128)) / 10 + (198, 88)

@@ -233,6 +233,7 @@ def test_a_deadline_that_the_queue_alone_exceeds_is_refused_before_a_body_is_rea
         with pytest.raises(DeadlineExceeded, match="1500 ms of work are waiting") as caught:
             scheduler.require_room(1.5, Timings())
         assert caught.value.facts["deadline_ms"] == 1500
+        assert sample(metrics, "cameo_refused_total", reason="deadline") == 1
         gate.open.set()
         assert await job == "through"
 
