@@ -23,15 +23,25 @@ def read(data: bytes) -> Any:
         model = onnx.load_model_from_string(data)
     except Exception as error:  # of protobuf, whose package is onnx's affair
         raise ValueError("this is no ONNX file") from error
-    graph, numpy_helper = model.graph, onnx.numpy_helper
-    arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    graph, given = model.graph, weights(model.graph)
     quantised = [node for node in graph.node if node.op_type == "DequantizeLinear"]
     for node in quantised:
-        settings = {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
-        weights = _dequantised(*(arrays[name] for name in node.input), **settings)
-        graph.initializer.append(numpy_helper.from_array(weights, node.output[0]))
+        floats = _dequantised(*(given[name] for name in node.input), **attributes(node))
+        graph.initializer.append(onnx.numpy_helper.from_array(floats, node.output[0]))
         graph.node.remove(node)
     return model
+
+
+def weights(graph: Any) -> dict[str, NDArray[Any]]:
+    """The arrays that a graph brings along, by name."""
+    to_array = import_module("onnx").numpy_helper.to_array
+    return {tensor.name: to_array(tensor) for tensor in graph.initializer}
+
+
+def attributes(node: Any) -> dict[str, Any]:
+    """What a node of a graph is told beside its inputs, by name."""
+    value = import_module("onnx").helper.get_attribute_value
+    return {each.name: value(each) for each in node.attribute}
 
 
 def session(model: bytes) -> Run:
@@ -54,5 +64,5 @@ def _dequantised(
 ) -> NDArray[np.float32]:
     """DequantizeLinear with one scale and zero point for each block along an axis."""
     blocks = np.arange(x.shape[axis]) // block_size
-    weights: NDArray[np.float32] = (x.astype(np.float32) - zero.take(blocks, axis)) * scale.take(blocks, axis)
-    return weights
+    floats: NDArray[np.float32] = (x.astype(np.float32) - zero.take(blocks, axis)) * scale.take(blocks, axis)
+    return floats

@@ -57,7 +57,7 @@ class Framed:
     roll: float | None = None
     """Degrees by which the face leans in the photo, clockwise as seen."""
     score: float | None = None
-    """The detector's confidence, from ``SCORE`` to 1."""
+    """The detector's confidence, from :data:`app.detector.SCORE` to 1."""
     faces: int | None = None
     """How many faces the detector found in the photo, where it found this one."""
 

@@ -5,7 +5,6 @@ the MobileFaceNet-like one of the OpenCV model zoo.
 """
 
 from abc import ABC, abstractmethod
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -73,12 +72,11 @@ class SFace(Recogniser):
     """
 
     def __init__(self, weights: Path) -> None:
-        onnx = import_module("onnx")  # an extra
         graph = graphs.read(weights.read_bytes()).graph
-        array = {t.name: torch.from_numpy(onnx.numpy_helper.to_array(t).copy()) for t in graph.initializer}
+        array = {name: torch.from_numpy(each.copy()) for name, each in graphs.weights(graph).items()}
         layers: list[nn.Module] = []
         for node in graph.node:
-            attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+            attributes = graphs.attributes(node)
             if node.op_type == "Reshape":
                 array[node.output[0]] = array[node.input[0]].reshape(array[node.input[1]].tolist())
             elif node.op_type == "Conv":
