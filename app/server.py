@@ -5,11 +5,14 @@ At the first SIGTERM or SIGINT the service says that it is not ready, answers wi
 ``grace_seconds``, and ends. A second signal skips the first part.
 """
 
+import asyncio
+import ctypes
 import signal
+import struct
 import sys
 import threading
 from collections.abc import Callable
-from socket import socket
+from socket import SOL_SOCKET, socket
 from types import FrameType
 
 import cv2
@@ -23,6 +26,10 @@ from app.engine.service import Service
 from app.main import create_app
 
 SWITCH_SECONDS = 2e-4
+ACCEPT_SECONDS = 0.1  # for the loop to take the connections that wait
+POLL_SECONDS = 0.02
+REQUEST_POLLS = 50  # for the request on a connection that is there: a second
+SO_ATTACH_FILTER = 26  # of Linux; Python does not name it
 CLOSE = (b"connection", b"close")
 
 
@@ -71,6 +78,21 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         self._listening()
 
+    async def shutdown(self, sockets: list[socket] | None = None) -> None:
+        """uvicorn's, after an end of listening at which no client that has connected is turned away."""
+        listeners = [listener for server in self.servers for listener in server.sockets]
+        for listener in listeners:
+            _deafen(listener)
+        await asyncio.sleep(ACCEPT_SECONDS)
+        for server in self.servers:
+            server.close()
+        # uvicorn closes at once what has no request yet, though one may be on its way.
+        for _ in range(REQUEST_POLLS):
+            if all(getattr(connection, "cycle", True) for connection in self.server_state.connections):
+                break
+            await asyncio.sleep(POLL_SECONDS)
+        await super().shutdown(sockets)
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self._service.draining or not self._drain_seconds:
             self._service.drain()
@@ -83,3 +105,15 @@ class Server(uvicorn.Server):
         later = threading.Timer(self._drain_seconds, super().handle_exit, (sig, frame))
         later.daemon = True
         later.start()
+
+
+def _deafen(listener: socket) -> None:
+    """Let nobody connect any more, while those who have can still be accepted; closing resets their connections.
+
+    The kernel drops what comes to the socket, by a filter that is a single instruction, "accept 0 bytes" (see Linux'
+    Documentation/networking/filter.rst). A client tries again after a second, and finds another process or none.
+    """
+    if sys.platform != "linux":
+        return
+    instruction = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0), 8)
+    listener.setsockopt(SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HP", 1, ctypes.addressof(instruction)))

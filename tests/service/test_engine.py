@@ -1,9 +1,12 @@
 """Under load: results that do not depend on it, refusals that say why, and clients that leave."""
 
 import asyncio
+import contextlib
 import io
 import socket
+import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -195,6 +198,33 @@ def test_after_sigterm_it_is_not_ready_serves_on_and_drops_nothing(tiny_store: P
             assert answer.content == before.content
             assert answer.headers["Connection"] == "close"
         # Leaving the block checks that it has ended with 0.
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the last to connect are turned away")
+@pytest.mark.parametrize("processes", [1, 2])
+def test_no_client_that_has_connected_is_turned_away_at_the_end(
+    tiny_store: Path, tmp_path: Path, processes: int
+) -> None:
+    answers: Counter[bytes] = Counter()
+
+    def ask(port: int) -> None:
+        with contextlib.suppress(ConnectionRefusedError):
+            while True:
+                with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+                    connection.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+                    answer = b""
+                    while part := connection.recv(2**16):
+                        answer += part
+                answers[answer[:13]] += 1
+
+    settings: dict[str, Any] = {"store": tiny_store, "drain_seconds": 0.2, "processes": processes}
+    with serve(tmp_path / "log", **settings) as server, ThreadPoolExecutor(8) as pool:
+        clients = [pool.submit(ask, server.port) for _ in range(8)]
+        wait_until(lambda: answers.total() > len(clients))
+        server.process.terminate()
+        for client in clients:
+            client.result()  # no connection was reset
+    assert set(answers) == {b"HTTP/1.1 200 "}
 
 
 def test_a_picture_that_is_none_is_refused_before_it_waits(narrow: Server) -> None:
