@@ -41,6 +41,9 @@ class Settings(BaseSettings):
     deadline_ms: int = Field(
         default=30_000, ge=1, le=3_600_000, description="where a request sets no Cameo-Deadline-Ms; later is 504"
     )
+    client_seconds: int = Field(
+        default=60, ge=1, le=3600, description="how long a client may be silent before a request, or take no answer"
+    )
     drain_seconds: float = Field(
         default=1.0, ge=0, le=600, description="after SIGTERM: how long it goes on serving, while it is not ready"
     )

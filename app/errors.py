@@ -219,7 +219,7 @@ class DeadlineExceeded(CameoError):
 
 
 class NotReady(CameoError):
-    status, type, title = 503, "not-ready", "The service is still starting"
+    status, type, title = 503, "not-ready", "The service is not ready"
 
 
 class InternalError(CameoError):

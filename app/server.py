@@ -1,4 +1,4 @@
-"""uvicorn, with an end that drops nothing.
+"""uvicorn, with an end that drops nothing, and with patience for clients that has an end, too.
 
 At the first SIGTERM or SIGINT the service says that it is not ready, answers with ``Connection: close``, and serves for
 ``drain_seconds``, so that whoever sends it requests notices. Then it stops listening, finishes what it has, for up to
@@ -11,9 +11,11 @@ import signal
 import struct
 import sys
 import threading
+import time
 from collections.abc import Callable
-from socket import SOL_SOCKET, socket
+from socket import IPPROTO_TCP, SOL_SOCKET, socket
 from types import FrameType
+from typing import Any
 
 import cv2
 import uvicorn
@@ -29,7 +31,8 @@ SWITCH_SECONDS = 2e-4
 ACCEPT_SECONDS = 0.1  # for the loop to take the connections that wait
 POLL_SECONDS = 0.02
 REQUEST_POLLS = 50  # for the request on a connection that is there: a second
-SO_ATTACH_FILTER = 26  # of Linux; Python does not name it
+TICKS_PER_SECOND = 10  # of uvicorn
+SO_ATTACH_FILTER, TCP_USER_TIMEOUT = 26, 18  # of Linux; Python does not name the one, elsewhere not the other
 CLOSE = (b"connection", b"close")
 
 
@@ -64,7 +67,8 @@ def _end(*_: object) -> None:
 class Server(uvicorn.Server):
     def __init__(self, app: FastAPI, settings: Settings, listening: Callable[[], None]) -> None:
         self._service: Service = app.state.service
-        self._drain_seconds = settings.drain_seconds
+        self._drain_seconds, self._client_seconds = settings.drain_seconds, settings.client_seconds
+        self._silent: dict[Any, tuple[Any, float]] = {}  # since when connections wait, and after which request
         self._listening = listening
         # Requests are logged by the middleware, with their ids.
         super().__init__(
@@ -76,12 +80,34 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
         await super().startup(sockets)
+        if sys.platform == "linux":  # elsewhere an answer that nobody takes keeps its connection
+            for listener in self._listeners():  # connections inherit it
+                listener.setsockopt(IPPROTO_TCP, TCP_USER_TIMEOUT, self._client_seconds * 1000)
         self._listening()
+
+    async def on_tick(self, counter: int) -> bool:
+        if counter % TICKS_PER_SECOND == 0:
+            self._close_silent()
+        return await super().on_tick(counter)
+
+    def _close_silent(self) -> None:
+        """Those that have sent no whole head of a request for too long; uvicorn would wait for it for ever."""
+        now, silent = time.monotonic(), {}
+        for connection in self.server_state.connections:
+            cycle = getattr(connection, "cycle", None)  # the last request and its answer
+            if cycle is None or cycle.response_complete:
+                last, since = self._silent.get(connection, (cycle, now))
+                silent[connection] = cycle, since if last is cycle else now
+                if now - silent[connection][1] > self._client_seconds:
+                    connection.transport.close()
+        self._silent = silent
+
+    def _listeners(self) -> list[socket]:
+        return [listener for server in self.servers for listener in server.sockets]
 
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
         """uvicorn's, after an end of listening at which no client that has connected is turned away."""
-        listeners = [listener for server in self.servers for listener in server.sockets]
-        for listener in listeners:
+        for listener in self._listeners():
             _deafen(listener)
         await asyncio.sleep(ACCEPT_SECONDS)
         for server in self.servers:

@@ -1,5 +1,6 @@
 """Plain ASGI middleware: what every request gets, whatever it asks for."""
 
+import asyncio
 import logging
 import re
 import secrets
@@ -16,13 +17,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.api import pages
 from app.api.problems import problem
 from app.engine.jobs import Timings
-from app.errors import BodyTooLarge, ClientLeft, InternalError
+from app.errors import BodyTooLarge, ClientLeft, InternalError, NotReady
 from app.metrics import Metrics
 from app.tracing import Stages, Tracing
 
 log = logging.getLogger("cameo.access")
 
 CLIENT_LEFT = 499  # there was no answer; nginx's number for it
+
+FAILED = "something went wrong; the log has it under this request id"
+ENDED = "the service has ended, and this was not done within its grace period"
 
 MARKS = ("request_id", "trace_id", "key", "model")  # of a request's state, for logs and traces
 
@@ -83,14 +87,18 @@ class Observe:
             await self._app(scope, counted_receive, marked_send)
         except (ClientDisconnect, ClientLeft):
             pass  # there is nobody to answer
+        except asyncio.CancelledError:
+            # Only uvicorn cancels a whole request: it has outlived the grace period. An answer that has begun is cut
+            # where whoever reads it notices.
+            if seen["status"] == CLIENT_LEFT:
+                await problem(Request(scope), NotReady(ENDED, retry_after=1))(scope, receive, marked_send)
         except Exception:
             fields = {"request_id": request_id, "trace_id": state["trace_id"]}
             said = (scope["method"], quote(scope["path"]), request_id)
             log.exception("%s %s failed id=%s", *said, extra={"fields": fields})
             if seen["status"] != CLIENT_LEFT:
                 raise
-            error = InternalError("something went wrong; the log has it under this request id")
-            await problem(Request(scope), error)(scope, receive, marked_send)
+            await problem(Request(scope), InternalError(FAILED))(scope, receive, marked_send)
         finally:
             self._record(scope, seen, timings, time.perf_counter() - began)
 

@@ -1,13 +1,16 @@
 """From a request to the engine and back: admission, the deadline, and whether the client is still there."""
 
+import asyncio
+import time
 from collections.abc import Iterable
 from typing import TypeVar
 
 from fastapi import APIRouter, Request
 from fastapi.routing import APIRoute
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.problems import problem
+from app.engine.jobs import Timings
 from app.engine.service import Service, Work
 from app.errors import CameoError, InvalidParameter
 
@@ -37,7 +40,7 @@ class Admission:
 
     Under overload most requests end here, and what each costs is taken from those that are served. All routes of
     ``routers`` are for work, and POST. NotReady, Overloaded, DeadlineExceeded, or InvalidParameter for what is no
-    deadline.
+    deadline. Afterwards a body that is not there by its deadline is waited for no longer: DeadlineExceeded, too.
     """
 
     def __init__(self, app: ASGIApp, service: Service, routers: Iterable[APIRouter]) -> None:
@@ -50,12 +53,35 @@ class Admission:
             request = Request(scope)
             try:
                 self._service.require_ready()
-                self._service.scheduler.require_room(deadline(request) / 1e3, request.state.timings)
+                seconds = deadline(request) / 1e3
+                self._service.scheduler.require_room(seconds, request.state.timings)
             except CameoError as error:
                 scope["route"] = route  # metrics and logs name it, and nothing behind this will say
                 await problem(request, error)(scope, receive, send)
                 return
+            receive = self._in_time(receive, seconds, request.state.timings)
         await self._app(scope, receive, send)
+
+    def _in_time(self, receive: Receive, seconds: float, timings: Timings) -> Receive:
+        whole = False
+
+        async def receive_in_time() -> Message:
+            nonlocal whole
+            if whole:
+                return await receive()
+            began = time.perf_counter()
+            try:
+                async with asyncio.timeout(timings.began + seconds - began):
+                    message = await receive()
+            except TimeoutError:
+                timings.add("upload", time.perf_counter() - began)
+                late = self._service.scheduler.late
+                raise late(timings, time.perf_counter(), seconds, "the body was not all there") from None
+            timings.add("upload", time.perf_counter() - began)
+            whole = not message.get("more_body", False)
+            return message
+
+        return receive_in_time
 
 
 def deadline(request: Request) -> int:

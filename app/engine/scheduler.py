@@ -78,7 +78,7 @@ class Scheduler:
                 waiting_seconds=round(wait, 3), limit_seconds=self._queue_seconds, retry_after=retry,
             )  # fmt: skip
         if wait > slack * HOPE * (timings.began + deadline - now):
-            raise self._late(timings, now, deadline, f"{wait * 1e3:.0f} ms of work are waiting")
+            raise self.late(timings, now, deadline, f"{wait * 1e3:.0f} ms of work are waiting")
 
     async def run(
         self,
@@ -210,10 +210,10 @@ class Scheduler:
         return True
 
     def _task_late(self, task: Task, why: str) -> DeadlineExceeded:
-        return self._late(task.timings, task.since, task.deadline - task.timings.began, why)
+        return self.late(task.timings, task.since, task.deadline - task.timings.began, why)
 
-    def _late(self, timings: Timings, since: float, deadline: float, why: str) -> DeadlineExceeded:
-        """``since`` it has been waiting; ``deadline`` in seconds from the start of ``timings``."""
+    def late(self, timings: Timings, since: float, deadline: float, why: str) -> DeadlineExceeded:
+        """Counted. ``since`` it has been waiting; ``deadline`` in seconds from the start of ``timings``."""
         self._metrics.refused.labels("deadline").inc()
         now = time.perf_counter()
         spent = {name: round(1e3 * seconds, 1) for name, seconds in timings.seconds.items()}

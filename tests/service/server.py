@@ -120,6 +120,11 @@ def asked_to_go_on(server: Server, path: str, body_bytes: int) -> socket.socket:
     return connection
 
 
+def rest(connection: socket.socket) -> bytes:
+    """What comes until the service closes the connection."""
+    return b"".join(iter(lambda: connection.recv(2**16), b""))
+
+
 def problem(answer: httpx.Response, type_: str, status: int) -> dict[str, Any]:
     """The body of an answer that has to be this problem."""
     assert answer.status_code == status, answer.text

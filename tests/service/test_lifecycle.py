@@ -6,7 +6,9 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 import torch
 
@@ -15,7 +17,7 @@ from app.__main__ import main
 from app.engine.models import Coder
 from app.store import StoredVersion
 from tests.service.pictures import PHOTO
-from tests.service.server import START_SECONDS, Server, asked_to_go_on, problem, serve, start
+from tests.service.server import START_SECONDS, Server, asked_to_go_on, problem, rest, serve, start
 from tests.tiny import publish_tiny
 
 UPLOAD = {"Content-Type": "image/png"}
@@ -89,12 +91,39 @@ def test_a_request_in_hand_is_answered_after_sigterm(tiny_store: Path, tmp_path:
             server.process.send_signal(signal.SIGTERM)
             _wait_until_nobody_listens(server.port)
             connection.sendall(PHOTO)
-            answer = b""
-            while part := connection.recv(2**16):
-                answer += part
+            answer = rest(connection)
         assert answer.startswith(b"HTTP/1.1 200 ")
         assert b'"payload":' in answer
     # Leaving the block checks that the service has ended with 0.
+
+
+def test_what_outlives_the_grace_period_is_told_so(tiny_store: Path, tmp_path: Path) -> None:
+    with (
+        serve(tmp_path / "log", store=tiny_store, grace_seconds=1) as server,
+        asked_to_go_on(server, "/compress", len(PHOTO)) as connection,
+    ):
+        server.process.send_signal(signal.SIGTERM)
+        answer = rest(connection)
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert b'"type":"urn:cameo:problem:not-ready"' in answer
+    # Leaving the block checks that the service has ended with 0, without a traceback.
+
+
+def test_a_stream_that_outlives_the_grace_period_is_cut_where_clients_notice(tiny_store: Path, tmp_path: Path) -> None:
+    pictures = [("image", ("face.png", PHOTO, "image/png"))] * 600
+    settings: dict[str, Any] = {"store": tiny_store, "grace_seconds": 1, "max_body_bytes": 2**27}
+    lines: list[str] = []
+    with (
+        serve(tmp_path / "log", **settings) as server,
+        server.client.stream("POST", "/compress/batch", files=pictures) as answer,
+    ):
+        each = answer.iter_lines()
+        lines.append(next(each))
+        server.process.send_signal(signal.SIGTERM)
+        with pytest.raises(httpx.RemoteProtocolError, match="incomplete"):
+            lines.extend(each)
+    assert 0 < len(lines) < len(pictures)
+    assert all("payload" in line for line in lines)
 
 
 def test_ctrl_c_is_a_clean_end_too(tiny_store: Path, tmp_path: Path) -> None:
