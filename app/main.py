@@ -8,6 +8,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
+from starlette.formparsers import MultiPartParser
 from starlette.middleware.cors import CORSMiddleware
 
 from app import tracing
@@ -65,6 +66,8 @@ def create_app(settings: Settings) -> FastAPI:
     for resource in (compress, reconstruct, batch, compare, models, health, pages):
         app.include_router(resource.router)
     problems.install(app)
+    # Files of forms stay in memory, as other bodies do: faces are never written to a disk, which may also be full.
+    MultiPartParser.spool_max_size = settings.max_body_bytes
     app.add_middleware(LimitBody, limit=settings.max_body_bytes)
     at_work = [resource.router for resource in (compress, reconstruct, batch, compare)]
     app.add_middleware(Admission, service=service, routers=at_work)

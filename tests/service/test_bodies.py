@@ -1,8 +1,10 @@
 """Bodies of the wrong size, type or form."""
 
+import contextlib
 import json
 import socket
 import time
+from pathlib import Path
 
 import httpx
 import pytest
@@ -41,6 +43,21 @@ def test_a_body_of_undeclared_size_is_refused_while_it_grows(server: Server, kin
     # The last chunk, which would end the body, is never sent.
     answer = server.raw(head.encode() + chunks)
     assert answer.startswith(b"HTTP/1.1 413 ")
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
+def test_no_picture_is_written_to_the_disk(server: Server) -> None:
+    part = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n' + bytes(BODY_LIMIT * 3 // 4)
+    head = "POST /compress HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=x\r\nContent-Length: "
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+        connection.sendall(f"{head}{BODY_LIMIT}\r\n\r\n".encode() + part)
+        time.sleep(0.5)
+        opened = set[str]()
+        for descriptor in Path(f"/proc/{server.process.pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+                opened.add(str(descriptor.readlink()))
+    assert not [file for file in opened if file.endswith("(deleted)")]
+    assert any(file.startswith("socket:") for file in opened)
 
 
 def test_a_client_that_leaves_while_it_sends_is_no_error(server: Server) -> None:
