@@ -1,0 +1,161 @@
+"""What is refused, and when; and clients that leave."""
+
+import asyncio
+import threading
+
+import pytest
+
+from app.engine.fit import Fit
+from app.engine.jobs import Call, Job, Timings
+from app.engine.scheduler import HOPE, Kind, Scheduler
+from app.errors import CameoError, ClientLeft, DeadlineExceeded, Overloaded
+from app.metrics import Metrics
+from tests.unit.engine.scheduled import Gate, Network, run, sample, until
+
+
+def test_a_full_queue_refuses_at_once_and_says_when_to_come_back(scheduler: Scheduler, metrics: Metrics) -> None:
+    for _ in range(400):
+        scheduler._costs.setdefault("slow", Fit(0.0, 1.5)).add(0.0, 1.5)
+
+    async def scenario() -> None:
+        gates = [Gate(), Gate()]
+        jobs = [run(scheduler, gate.job(), kind=Kind("slow")) for gate in gates]
+        await until(gates[0].begun.is_set)
+        assert sample(metrics, "cameo_queue_length") == 1
+        with pytest.raises(Overloaded) as caught:
+            scheduler.require_room(60.0, Timings())
+        assert caught.value.facts["limit_seconds"] == 2.0
+        assert caught.value.facts["waiting_seconds"] == pytest.approx(3.0, rel=0.05)
+        assert 1 <= caught.value.facts["retry_after"] <= 3
+        with pytest.raises(Overloaded):
+            await run(scheduler, Gate().job())
+        assert sample(metrics, "cameo_refused_total", reason="queue") == 2
+        for gate in gates:
+            gate.open.set()
+        assert await asyncio.gather(*jobs) == ["through"] * 2
+        scheduler.require_room(60.0, Timings())
+        assert sample(metrics, "cameo_backlog_seconds") == 0
+
+    asyncio.run(scenario())
+
+
+def test_a_deadline_that_the_queue_alone_exceeds_is_refused_before_a_body_is_read(
+    scheduler: Scheduler, metrics: Metrics
+) -> None:
+    scheduler._costs["slow"] = Fit(0.0, 1.5)
+
+    async def scenario() -> None:
+        gate = Gate()
+        job = asyncio.ensure_future(run(scheduler, gate.job(), kind=Kind("slow")))
+        await until(gate.begun.is_set)
+        scheduler.require_room(3.0, Timings())
+        with pytest.raises(DeadlineExceeded, match="1500 ms of work are waiting") as caught:
+            scheduler.require_room(1.5, Timings())
+        assert caught.value.facts["deadline_ms"] == 1500
+        assert sample(metrics, "cameo_refused_total", reason="deadline") == 1
+        gate.open.set()
+        assert await job == "through"
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("queued", "deadline", "error"), [(2.1, 60.0, Overloaded), (1.5, 1.5 / (1.03 * HOPE), DeadlineExceeded)]
+)
+def test_what_has_been_read_may_exceed_the_limits_a_little(
+    scheduler: Scheduler, queued: float, deadline: float, error: type[CameoError]
+) -> None:
+    scheduler._costs |= {"slow": Fit(0.0, queued), "quick": Fit(0.0, 0.001)}
+
+    async def scenario() -> None:
+        gate, quick = Gate(), Gate()
+        quick.open.set()
+        job = run(scheduler, gate.job(), kind=Kind("slow"))
+        await until(gate.begun.is_set)
+        with pytest.raises(error):
+            scheduler.require_room(deadline, Timings())
+        read = run(scheduler, quick.job(), kind=Kind("quick"), deadline=deadline)
+        await until(lambda: scheduler._unfinished == 2)
+        gate.open.set()
+        assert await job == await read == "through"
+
+    asyncio.run(scenario())
+
+
+def test_work_counts_by_its_pixels(scheduler: Scheduler) -> None:
+    fit = scheduler._costs.setdefault("photo", Fit(0.0, 1.5))
+    for n in (1.0, 4.0) * 300:
+        fit.add(n, 0.1 + 0.2 * n)
+    assert fit(10.0) == pytest.approx(2.1, rel=0.02)
+
+
+def test_what_cannot_be_done_in_time_is_refused_before_it_costs_anything(
+    scheduler: Scheduler, metrics: Metrics
+) -> None:
+    gate, untouched = Gate(), Gate()
+
+    async def scenario() -> None:
+        first = run(scheduler, gate.job())
+        await until(gate.begun.is_set)
+        with pytest.raises(DeadlineExceeded) as caught:
+            await run(scheduler, untouched.job(), deadline=0.001)
+        assert caught.value.facts["deadline_ms"] == 1
+        # One that was accepted in good hope, and then waited for too long:
+        late = run(scheduler, untouched.job(), deadline=0.3)
+        await asyncio.sleep(0.5)
+        gate.open.set()
+        with pytest.raises(DeadlineExceeded) as caught:
+            await late
+        assert caught.value.facts["spent_ms"]["queue"] >= 200
+        assert await first == "through"
+
+    asyncio.run(scenario())
+    assert not untouched.begun.is_set()
+    assert sample(metrics, "cameo_refused_total", reason="deadline") == 2
+
+
+def test_a_client_that_leaves_frees_its_place_and_is_not_computed(scheduler: Scheduler, metrics: Metrics) -> None:
+    gate, untouched = Gate(), Gate()
+
+    async def scenario() -> None:
+        first = run(scheduler, gate.job())
+        await until(gate.begun.is_set)
+        gone = asyncio.Event()
+
+        async def left() -> None:
+            await gone.wait()
+
+        waiting = run(scheduler, untouched.job(), left=left)
+        await until(lambda: len(scheduler._new) == 1)
+        gone.set()
+        with pytest.raises(ClientLeft):
+            await waiting
+        gate.open.set()
+        assert await first == "through"
+        await until(lambda: not scheduler._unfinished)
+
+    asyncio.run(scenario())
+    assert not untouched.begun.is_set()
+    assert sample(metrics, "cameo_cancelled_total", stage="waiting") == 1
+
+
+def test_a_client_that_leaves_while_its_job_runs_gets_no_further_stage(scheduler: Scheduler, metrics: Metrics) -> None:
+    network, begun, go_on = Network(), threading.Event(), threading.Event()
+
+    def job() -> Job[None]:
+        begun.set()
+        assert go_on.wait(30)
+        yield Call(network.lane, 1)
+
+    async def scenario() -> None:
+        task = run(scheduler, job(), lane=network.lane)
+        await until(begun.is_set)
+        task.cancel()  # as at the end of the request's own task
+        await asyncio.gather(task, return_exceptions=True)
+        go_on.set()
+        await until(lambda: not scheduler._unfinished)
+
+    asyncio.run(scenario())
+    assert network.batches == []
+    assert network.lane.coming == 0
+    assert sample(metrics, "cameo_cancelled_total", stage="running") == 1
