@@ -38,7 +38,7 @@ and withdrawn; for the first two fifths of the time the service also gets SIGTER
 It fails, with exit status 1, where
   - an answer 200 differs by a byte from the one made alone at the start (a version's copy: but for the tag),
   - a status is none that this request can have: no 5xx but 503 while it restarts and 504 for a deadline,
-  - a connection breaks without a restart, or in one after its request had arrived half a second before,
+  - a connection breaks that was made, in a restart, too, unless its request takes a second to come,
   - SIGTERM does not end it with status 0 within 40 s, or it ends by itself,
   - memory (the median over the last fifth of the long life, to that over the second) grows by more than 5%, or open
     files by more than 8."""
