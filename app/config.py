@@ -42,7 +42,10 @@ class Settings(BaseSettings):
         default=30_000, ge=1, le=3_600_000, description="where a request sets no Cameo-Deadline-Ms; later is 504"
     )
     client_seconds: int = Field(
-        default=60, ge=1, le=3600, description="how long a client may be silent before a request, or take no answer"
+        default=75,  # proxies close after 60 what they do not use: who is first must not be the one who is asked
+        ge=1,
+        le=3600,
+        description="how long a connection may wait for a request, or an answer for its reader",
     )
     drain_seconds: float = Field(
         default=1.0, ge=0, le=600, description="after SIGTERM: how long it goes on serving, while it is not ready"

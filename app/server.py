@@ -74,7 +74,7 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app, host=settings.host, port=settings.port, access_log=False, log_config=None, server_header=False,
-                timeout_graceful_shutdown=settings.grace_seconds,
+                timeout_keep_alive=settings.client_seconds, timeout_graceful_shutdown=settings.grace_seconds,
             )
         )  # fmt: skip
 
@@ -91,7 +91,7 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter)
 
     def _close_silent(self) -> None:
-        """Those that have sent no whole head of a request for too long; uvicorn would wait for it for ever."""
+        """Those that wait for a request for too long; once its first byte is there, uvicorn would wait for ever."""
         now, silent = time.monotonic(), {}
         for connection in self.server_state.connections:
             cycle = getattr(connection, "cycle", None)  # the last request and its answer
