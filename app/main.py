@@ -13,7 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from app import tracing
 from app.api import access, batch, compare, compress, health, models, pages, problems, reconstruct
-from app.api.middleware import LimitBody, Observe
+from app.api.middleware import Head, LimitBody, Observe
 from app.api.run import Admission
 from app.api.schemas import Problem
 from app.config import Settings
@@ -66,6 +66,7 @@ def create_app(settings: Settings) -> FastAPI:
     for resource in (compress, reconstruct, batch, compare, models, health, pages):
         app.include_router(resource.router)
     problems.install(app)
+    app.add_middleware(Head)
     # Files of forms stay in memory, as other bodies do: faces are never written to a disk, which may also be full.
     MultiPartParser.spool_max_size = settings.max_body_bytes
     app.add_middleware(LimitBody, limit=settings.max_body_bytes)

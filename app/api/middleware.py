@@ -141,6 +141,21 @@ class Observe:
         )  # fmt: skip
 
 
+class Head:
+    """Answers HEAD as GET; the server outside leaves the body off, which it sends to nobody who said HEAD."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self._app(scope, receive, send)
+            return
+        asked = {**scope, "method": "GET"}
+        await self._app(asked, receive, send)
+        scope["route"] = asked.get("route")  # metrics and logs name it
+
+
 class LimitBody:
     """Refuses a body over the limit: by its declared length before a byte is read, else once it has grown too far."""
 

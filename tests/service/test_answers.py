@@ -239,3 +239,14 @@ def test_a_browser_finds_the_page_of_the_api_which_loads_nothing_from_elsewhere(
     assert links
     for link in links:
         assert api.get(link).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "path", ["/livez", "/readyz", "/models", "/models/tiny-vae", "/", "/docs", "/nowhere", "/compress"]
+)
+def test_head_is_get_without_the_body(api: httpx.Client, path: str) -> None:
+    head, get = api.head(path), api.get(path)
+    assert head.status_code == get.status_code
+    assert head.content == b""
+    for name in ("Content-Type", "Content-Length", "Allow", "Location", "Content-Security-Policy"):
+        assert head.headers.get(name) == get.headers.get(name)
