@@ -28,6 +28,9 @@ from app.config import Settings
 from app.engine.service import Service
 from app.main import create_app
 
+if sys.platform == "linux":
+    import resource
+
 SWITCH_SECONDS = 2e-4
 ACCEPT_SECONDS = 0.1  # for the loop to take the connections that wait
 POLL_SECONDS = 0.02
@@ -43,6 +46,7 @@ def serve(settings: Settings, listener: socket | None = None, listening: Callabl
     # OpenCV warns at every start that its new engine chooses the target itself.
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
     memory.bound()
+    _allow_connections()
     try:
         app = create_app(settings)
     except ValueError as error:
@@ -56,6 +60,13 @@ def serve(settings: Settings, listener: socket | None = None, listening: Callabl
     server = Server(app, settings, listening)
     server.run(None if listener is None else [listener])
     return 0 if server.started else 1
+
+
+def _allow_connections() -> None:
+    """As many as may be: each is an open file, and Linux lets a process have 1,024 until it asks for more."""
+    if sys.platform == "linux":
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _end(*_: object) -> None:

@@ -3,6 +3,7 @@
 import re
 import signal
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -124,6 +125,19 @@ def test_a_stream_that_outlives_the_grace_period_is_cut_where_clients_notice(tin
             lines.extend(each)
     assert 0 < len(lines) < len(pictures)
     assert all("payload" in line for line in lines)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the limit stays as it is")
+def test_connections_are_limited_by_what_the_system_allows(tiny_store: Path, tmp_path: Path) -> None:
+    import resource  # noqa: PLC0415 - not on every system
+
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (before[1] // 2, before[1]))
+    try:
+        with serve(tmp_path / "log", store=tiny_store) as server:
+            assert resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE) == (before[1], before[1])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def test_ctrl_c_is_a_clean_end_too(tiny_store: Path, tmp_path: Path) -> None:
