@@ -117,7 +117,7 @@ def label(name: str, index: int) -> str:
 
 def _is_file(info: zipfile.ZipInfo) -> bool:
     kind = stat.S_IFMT(info.external_attr >> 16) if info.create_system == _UNIX else 0
-    return not info.is_dir() and kind in {0, stat.S_IFREG}
+    return not info.filename.endswith("/") and kind in {0, stat.S_IFREG}  # is_dir() fails where there is no name
 
 
 def _unzip_one(archive: zipfile.ZipFile, info: zipfile.ZipInfo, most: int) -> bytes:

@@ -16,7 +16,7 @@ from app.nn.blocks import to_signal
 from app.nn.progressive import Progressive
 from app.nn.recogniser import Recogniser
 
-ROUNDS = {"fast": 0, "good": 3, "best": 8}  # by effort; fast is the encoder alone
+ROUNDS = {"fast": 0, "good": 6, "best": 16}  # by effort; fast is the encoder alone
 REACH = 0.5  # of the step between two values of a latent: how far it may be moved
 PACE = 0.3  # of the step: what a known latent moves in the first round, root mean square; it falls in a straight line
 LIKENESS = 0.4  # weight of 1 - cosine beside the squared error of the picture in [-1, 1]

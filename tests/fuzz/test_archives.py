@@ -38,6 +38,12 @@ def test_whole_ones_give_their_files(kind: str) -> None:
         opener(body, Limits(items=2, bytes=1000))
 
 
+def test_a_file_may_have_no_name() -> None:
+    body = zipped({"a.jpg": b"first"}).replace(b"a.jpg", b"\0.jpg")  # names end at a zero
+    (item,) = unzip(body, LIMITS)
+    assert (item.name, item.read()) == ("0", b"first")
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=300, deadline=None)
 @given(
