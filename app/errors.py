@@ -224,3 +224,6 @@ class NotReady(CameoError):
 
 class InternalError(CameoError):
     status, type, title = 500, "internal", "Internal error"
+
+    def __init__(self) -> None:
+        super().__init__("something went wrong; the log has it under this request id")

@@ -30,13 +30,14 @@ from app.main import create_app
 
 if sys.platform == "linux":
     import resource
+    from socket import TCP_USER_TIMEOUT
 
 SWITCH_SECONDS = 2e-4
 ACCEPT_SECONDS = 0.1  # for the loop to take the connections that wait
 POLL_SECONDS = 0.02
 REQUEST_POLLS = 50  # for the request on a connection that is there: a second
 TICKS_PER_SECOND = 10  # of uvicorn
-SO_ATTACH_FILTER, TCP_USER_TIMEOUT = 26, 18  # of Linux; Python does not name the one, elsewhere not the other
+SO_ATTACH_FILTER = 26  # of Linux; Python does not name it
 CLOSE = (b"connection", b"close")
 
 

@@ -25,7 +25,6 @@ log = logging.getLogger("cameo.access")
 
 CLIENT_LEFT = 499  # there was no answer; nginx's number for it
 
-FAILED = "something went wrong; the log has it under this request id"
 ENDED = "the service has ended, and this was not done within its grace period"
 
 MARKS = ("request_id", "trace_id", "key", "model")  # of a request's state, for logs and traces
@@ -98,7 +97,7 @@ class Observe:
             log.exception("%s %s failed id=%s", *said, extra={"fields": fields})
             if seen["status"] != CLIENT_LEFT:
                 raise
-            await problem(Request(scope), InternalError(FAILED))(scope, receive, marked_send)
+            await problem(Request(scope), InternalError())(scope, receive, marked_send)
         finally:
             self._record(scope, seen, timings, time.perf_counter() - began)
 

@@ -69,15 +69,13 @@ class Admission:
             nonlocal whole
             if whole:
                 return await receive()
-            began = time.perf_counter()
             try:
-                async with asyncio.timeout(timings.began + seconds - began):
-                    message = await receive()
+                with timings.stage("upload"):
+                    async with asyncio.timeout(timings.began + seconds - time.perf_counter()):
+                        message = await receive()
             except TimeoutError:
-                timings.add("upload", time.perf_counter() - began)
                 late = self._service.scheduler.late
                 raise late(timings, time.perf_counter(), seconds, "the body was not all there") from None
-            timings.add("upload", time.perf_counter() - began)
             whole = not message.get("more_body", False)
             return message
 

@@ -17,7 +17,6 @@ from starlette.types import Receive, Scope, Send
 
 from app import archives, errors
 from app.api import problems
-from app.api.middleware import FAILED
 from app.api.negotiate import PAYLOAD
 from app.api.run import deadline, gone
 from app.archives import Item
@@ -102,7 +101,7 @@ class Batch:
             raise
         except Exception:
             log.exception("an item of %s failed id=%s", self.route, self.request.state.request_id)
-            outcome = errors.InternalError(FAILED)
+            outcome = errors.InternalError()
         metrics = self.service.metrics
         metrics.batch_items.labels(self.route, outcome.type if isinstance(outcome, CameoError) else "done").inc()
         for stage, spent in timings.seconds.items():

@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from tests.service.pictures import FACE, PHOTO, file
-from tests.service.server import Server, problem, serve
+from tests.service.server import Server, problem, rest, serve
 
 PAYLOAD = "application/vnd.cameo"
 UPLOAD = {"Content-Type": "image/png"}
@@ -212,10 +212,7 @@ def test_no_client_that_has_connected_is_turned_away_at_the_end(
             while True:
                 with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
                     connection.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-                    answer = b""
-                    while part := connection.recv(2**16):
-                        answer += part
-                answers[answer[:13]] += 1
+                    answers[rest(connection)[:13]] += 1
 
     settings: dict[str, Any] = {"store": tiny_store, "drain_seconds": 0.2, "processes": processes}
     with serve(tmp_path / "log", **settings) as server, ThreadPoolExecutor(8) as pool:
