@@ -11,7 +11,7 @@ import pytest
 
 from tests.service.conftest import BODY_LIMIT
 from tests.service.pictures import PHOTO
-from tests.service.server import Server, problem
+from tests.service.server import Server, problem, until
 
 IMAGE = ("photo.png", PHOTO, "image/png")
 
@@ -49,6 +49,7 @@ def test_a_body_of_undeclared_size_is_refused_while_it_grows(server: Server, kin
 def test_no_picture_is_written_to_the_disk(server: Server) -> None:
     part = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n' + bytes(BODY_LIMIT * 3 // 4)
     head = "POST /compress HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=x\r\nContent-Length: "
+    left = server.metric("cameo_requests_total", status="499")
     with socket.create_connection(("127.0.0.1", server.port)) as connection:
         connection.sendall(f"{head}{BODY_LIMIT}\r\n\r\n".encode() + part)
         time.sleep(0.5)
@@ -56,6 +57,7 @@ def test_no_picture_is_written_to_the_disk(server: Server) -> None:
         for descriptor in Path(f"/proc/{server.process.pid}/fd").iterdir():
             with contextlib.suppress(FileNotFoundError):  # closed meanwhile
                 opened.add(str(descriptor.readlink()))
+    until(lambda: server.metric("cameo_requests_total", status="499") == left + 1)  # the next test counts from here
     assert not [file for file in opened if file.endswith("(deleted)")]
     assert any(file.startswith("socket:") for file in opened)
 
