@@ -49,7 +49,7 @@ USER 1000:1000
 
 FROM runtime AS train
 COPY --from=build-train /opt/cameo /opt/cameo
-COPY app app
+COPY cameo cameo
 COPY training training
 # matplotlib keeps a list of fonts; whoever the user is, it may write here.
 ENV MPLCONFIGDIR=/tmp/matplotlib
@@ -58,6 +58,7 @@ CMD ["--help"]
 
 FROM runtime AS serve
 COPY --from=build /opt/cameo /opt/cameo
+COPY cameo cameo
 COPY app app
 COPY model_store model_store
 ENV CAMEO_HOST=0.0.0.0 \

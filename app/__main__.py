@@ -9,9 +9,10 @@ from collections.abc import Sequence
 
 from pydantic import ValidationError
 
-from app import logs, processes
 from app.api import access
 from app.config import Settings
+from app.observe import logs
+from app.serve import processes
 
 
 def main(arguments: Sequence[str] = ()) -> int:
@@ -47,7 +48,7 @@ def serve() -> int:
     if settings.processes > 1:
         logs.configure(settings.log_level, settings.log_format)
         return processes.run(settings)
-    from app.server import serve as serve_here  # noqa: PLC0415 - torch and all, which who minds others does without
+    from app.serve.server import serve as serve_here  # noqa: PLC0415 - torch and all, which who minds others does without
 
     return serve_here(settings)
 

@@ -9,7 +9,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 ORIGIN = re.compile(r"\*|https?://[^\s/,*]+")
 
-Effort = Literal["fast", "good", "best"]  # how hard tokens are searched for: keys of app.nn.search.ROUNDS
+Effort = Literal["fast", "good", "best"]  # how hard tokens are searched for: keys of cameo.nn.search.ROUNDS
 
 
 class Settings(BaseSettings):

@@ -11,14 +11,14 @@ from fastapi_offline import FastAPIOffline
 from starlette.formparsers import MultiPartParser
 from starlette.middleware.cors import CORSMiddleware
 
-from app import tracing
 from app.api import access, batch, compare, compress, health, models, pages, problems, reconstruct
 from app.api.middleware import Head, LimitBody, Observe
 from app.api.run import Admission
 from app.api.schemas import Problem
 from app.config import Settings
 from app.engine.service import Service
-from app.metrics import Metrics
+from app.observe import tracing
+from app.observe.metrics import Metrics
 
 DESCRIPTION = """A face photo in a few hundred bytes, still the same person.
 

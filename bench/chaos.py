@@ -14,12 +14,12 @@ from typing import Any
 
 from tqdm import tqdm
 
-from app.errors import CameoError
-from app.store.reader import WEIGHTS, StoredVersion
 from bench.chaos_clients import World, client
 from bench.chaos_inputs import bad_requests, known_requests
 from bench.server import BenchError, Server
 from bench.stores import copy_version, default_version, republish, withdraw
+from cameo.errors import CameoError
+from cameo.store.reader import WEIGHTS, StoredVersion
 from tests.faces import astronaut
 
 RESTARTS_FOR = 0.4  # of the time; the rest is one life, over which memory is watched

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 
 from tqdm import tqdm
 
-from app.store.reader import StoredVersion
 from bench.chaos_inputs import Bad, Known, request
 from bench.stores import retag
+from cameo.store.reader import StoredVersion
 
 PATIENCE = 60.0  # seconds; far above any deadline
 BUSY = (429, 504)

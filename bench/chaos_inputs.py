@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from app import codec
-from app.images import encode
-from app.portrait import asis
-from app.store.reader import StoredVersion
 from bench.server import BenchError, Server, post
 from bench.stores import retag
+from cameo import codec
+from cameo.faces.framing import asis
+from cameo.pictures.encode import encode
+from cameo.store.reader import StoredVersion
 
 PAYLOAD = "application/vnd.cameo"
 TIMES_ALONE = 2

@@ -17,12 +17,12 @@ import torch
 from numpy.typing import NDArray
 from tqdm import trange
 
-from app import codec
-from app.engine.models import Coder
-from app.nn.recogniser import SFace
-from app.portrait import Framer, asis
-from app.quality import installed_judge
-from app.store.registry import Registry
+from cameo import codec
+from cameo.coder.coder import Coder
+from cameo.faces.framing import Framer, asis
+from cameo.faces.recogniser import SFace
+from cameo.pictures.quality import installed_judge
+from cameo.store.registry import Registry
 from tests.faces import astronaut
 
 

@@ -16,16 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from app import codec
 from app.config import Settings
-from app.images import decode
-from app.store.reader import StoredVersion
 from bench.bare import Bare, added_latency
 from bench.peers import PEERS
 from bench.plan import Outcome, Plan, run_apart
 from bench.server import CAMEO, BenchError, Peak, Server, post
 from bench.stores import republish, store_of_one
 from bench.workloads import MAX_PIXELS, Workload, workloads
+from cameo import codec
+from cameo.pictures.decode import decode
+from cameo.store.reader import StoredVersion
 
 SERVERS: Mapping[str, Sequence[str]] = {"Cameo": CAMEO, **PEERS}
 CLIENTS = 16  # of the closed loop that finds what a server can do at most

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from app.errors import CameoError
-from app.images import encode
 from bench.contest import SERVERS, Contest, Setting
 from bench.report import write_report
 from bench.server import BenchError
 from bench.service import machine
 from bench.stores import default_version
+from cameo.errors import CameoError
+from cameo.pictures.encode import encode
 from tests.faces import astronaut
 
 DOCS = Path("docs")

@@ -33,18 +33,19 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from app import codec
 from app.config import Settings
-from app.engine.device import choose
-from app.engine.models import Coder
-from app.errors import CameoError
-from app.images import decode, encode
-from app.nn.recogniser import SFace
-from app.portrait import Framer, asis
-from app.quality import Pixels, installed_judge
-from app.store.registry import Registry
 from bench.server import BenchError, Server, post
 from bench.stores import store_of_one
+from cameo import codec
+from cameo.coder.coder import Coder
+from cameo.coder.device import choose
+from cameo.errors import CameoError
+from cameo.faces.framing import Framer, asis
+from cameo.faces.recogniser import SFace
+from cameo.pictures.decode import decode
+from cameo.pictures.encode import encode
+from cameo.pictures.quality import Pixels, installed_judge
+from cameo.store.registry import Registry
 from tests.faces import astronaut
 
 STARTS = 3

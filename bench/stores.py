@@ -9,11 +9,11 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from app import codec
-from app.store.manifest import Draft
-from app.store.publish import publish
-from app.store.reader import CARD, StoredVersion, read_version, scan
 from bench.server import BenchError
+from cameo import codec
+from cameo.store.manifest import Draft
+from cameo.store.publish import publish
+from cameo.store.reader import CARD, StoredVersion, read_version, scan
 
 
 def default_version(store: Path, name: str | None = None) -> StoredVersion:

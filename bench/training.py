@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from app.nn.blocks import to_signal
+from cameo.nn.blocks import to_signal
 from training import loop
 from training.data.portraits import Portraits, open_portraits
 from training.loop import drawn, parts, train

@@ -7,12 +7,13 @@ from pathlib import Path
 import cv2
 import torch
 
-from app import codec
-from app.engine.models import Coder
-from app.images import decode, encode
-from app.portrait import Framer, asis
-from app.store.reader import StoredVersion
 from bench.stores import default_version
+from cameo import codec
+from cameo.coder.coder import Coder
+from cameo.faces.framing import Framer, asis
+from cameo.pictures.decode import decode
+from cameo.pictures.encode import encode
+from cameo.store.reader import StoredVersion
 
 PAYLOAD = "application/vnd.cameo"
 MAX_PIXELS = 50_000_000

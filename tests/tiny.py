@@ -6,14 +6,14 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from app.codec import OVERHEAD
-from app.codec.fixed import body_bits, body_bytes
-from app.nn import Model, build
-from app.nn.progressive import Progressive
-from app.nn.vae import VAE
-from app.store.manifest import Draft, Tokens, Training
-from app.store.publish import next_version, publish
-from app.store.reader import StoredVersion
+from cameo.codec import OVERHEAD
+from cameo.codec.fixed import body_bits, body_bytes
+from cameo.nn import Model, build
+from cameo.nn.progressive import Progressive
+from cameo.nn.vae import VAE
+from cameo.store.manifest import Draft, Tokens, Training
+from cameo.store.publish import next_version, publish
+from cameo.store.reader import StoredVersion
 
 CONFIGS = {
     "tiny-vae": {

@@ -6,7 +6,7 @@ import sys
 
 import cv2
 
-from app.errors import CameoError
+from cameo.errors import CameoError
 from training import publish, run, weights
 from training.data import augmentations, prepare
 from training.evaluation import evaluate

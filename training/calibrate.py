@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor, nn
 
-from app.codec import OVERHEAD
-from app.nn import Model
-from app.nn.progressive import Progressive
-from app.nn.vae import VAE
+from cameo.codec import OVERHEAD
+from cameo.nn import Model
+from cameo.nn.progressive import Progressive
+from cameo.nn.vae import VAE
 from training.codebook import Codebook
 from training.data.portraits import Portraits
 from training.initialise import FEWER, STARTERS, latents

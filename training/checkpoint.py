@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from app.errors import StoreError
-from app.nn import Model
-from app.store.reader import read_version
+from cameo.errors import StoreError
+from cameo.nn import Model
+from cameo.store.reader import read_version
 from training.codebook import Codebook
 from training.files import replace
 from training.recipe import Recipe

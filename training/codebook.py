@@ -4,7 +4,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from app.nn.quantise import VectorQuantiser, nearest
+from cameo.nn.quantise import VectorQuantiser, nearest
 from training.recipe import Quantiser
 
 HALF_A_CODE = 0.5  # of the mean usage: the most that a revived code takes from the code it copies

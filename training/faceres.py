@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from app.nn.recogniser import MeanPool, Recogniser, Strided
+from cameo.faces.recogniser import MeanPool, Recogniser, Strided
 from training.perceptual import read_arrays
 
 FACERES_CROP = 160  # pixels

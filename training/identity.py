@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from app.nn.recogniser import Recogniser, strayed
+from cameo.faces.recogniser import Recogniser, strayed
 
 
 def identity_metric(

@@ -14,12 +14,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from app.nn import Model
-from app.nn.blocks import Decoder, Encoder, patches, to_signal
-from app.nn.grid import GridVQVAE
-from app.nn.progressive import Progressive, ProgressiveDecoder
-from app.nn.vae import VAE
-from app.nn.vqvae import VQVAE
+from cameo.nn import Model
+from cameo.nn.blocks import Decoder, Encoder, patches, to_signal
+from cameo.nn.grid import GridVQVAE
+from cameo.nn.progressive import Progressive, ProgressiveDecoder
+from cameo.nn.vae import VAE
+from cameo.nn.vqvae import VQVAE
 from training.checkpoint import read, write
 from training.codebook import Codebook
 from training.data.portraits import Portraits

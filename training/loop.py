@@ -24,16 +24,16 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
-from app.codec import OVERHEAD
-from app.nn import Model, build
-from app.nn.blocks import to_pixels, to_signal
-from app.nn.grid import GridVQVAE
-from app.nn.progressive import Progressive
-from app.nn.recogniser import Recogniser
-from app.nn.search import searched
-from app.nn.vae import VAE
-from app.nn.vqvae import VQVAE
-from app.store.reader import read_version
+from cameo.codec import OVERHEAD
+from cameo.faces.recogniser import Recogniser
+from cameo.nn import Model, build
+from cameo.nn.blocks import to_pixels, to_signal
+from cameo.nn.grid import GridVQVAE
+from cameo.nn.progressive import Progressive
+from cameo.nn.search import searched
+from cameo.nn.vae import VAE
+from cameo.nn.vqvae import VQVAE
+from cameo.store.reader import read_version
 from training.calibrate import finish, reorder
 from training.checkpoint import Checkpoint, claim
 from training.codebook import Codebook

@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from app.nn.progressive import ProgressiveOutput
-from app.nn.recogniser import Recogniser, SFace, blurred, strayed
-from app.nn.vae import VAEOutput
-from app.nn.vqvae import VQVAEOutput
+from cameo.faces.recogniser import Recogniser, SFace, blurred, strayed
+from cameo.nn.progressive import ProgressiveOutput
+from cameo.nn.vae import VAEOutput
+from cameo.nn.vqvae import VQVAEOutput
 from training.faceres import FaceRes
 from training.perceptual import LPIPS, Perceptual, unlike
 from training.recipe import Losses, Recipe

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from app.nn.progressive import BitPlanes
+from cameo.nn.progressive import BitPlanes
 
 RARE = 2e-4  # a plane that fewer faces than this reach is not coded: their latent is cut off below it
 

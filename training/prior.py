@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import trange
 
-from app.codec.prior import BLOCK, MOST_CONTEXT, NAT
-from app.nn.progressive import CODES, Progressive
+from cameo.codec.prior import BLOCK, MOST_CONTEXT, NAT
+from cameo.nn.progressive import CODES, Progressive
 
 log = logging.getLogger("cameo.training")
 

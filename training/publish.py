@@ -13,13 +13,13 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save
 
-from app import codec
-from app.codec.fixed import body_bits, body_bytes
-from app.errors import RefusedVersion, StoreError
-from app.nn.progressive import CODES, Progressive
-from app.store.manifest import Draft, Tokens, Training
-from app.store.publish import next_version, publish
-from app.store.reader import StoredVersion, read_version, scan
+from cameo import codec
+from cameo.codec.fixed import body_bits, body_bytes
+from cameo.errors import RefusedVersion, StoreError
+from cameo.nn.progressive import CODES, Progressive
+from cameo.store.manifest import Draft, Tokens, Training
+from cameo.store.publish import next_version, publish
+from cameo.store.reader import StoredVersion, read_version, scan
 from training.evaluation.bootstrap import summary
 from training.evaluation.evaluate import Row, Setting, add_judging
 from training.evaluation.measure import Measured

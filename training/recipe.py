@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from app.nn import build
+from cameo.nn import build
 from training.toml import read_toml
 
 Positive = Annotated[float, Field(gt=0)]

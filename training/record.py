@@ -12,7 +12,7 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from torch import Tensor
 from torch.utils.tensorboard.summary import image, scalar
 
-from app.images import encode
+from cameo.pictures.encode import encode
 from training.files import replace, writing
 from training.plots import curves, png, read_table
 

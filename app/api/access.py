@@ -22,8 +22,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api.problems import MEDIA_TYPE, problem, responses
 from app.config import Settings
-from app.errors import RateLimited, Unauthorized
-from app.metrics import Metrics
+from app.observe.metrics import Metrics
+from cameo.errors import RateLimited, Unauthorized
 
 log = logging.getLogger("cameo.keys")
 

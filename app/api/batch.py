@@ -10,8 +10,8 @@ from fastapi.responses import Response, StreamingResponse
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
-from app import archives, errors
-from app.api import problems
+from app.api import archives, problems
+from app.api.archives import Item, Limits
 from app.api.compress import PICTURE_ERRORS, Wanted, observed
 from app.api.facts import model_header
 from app.api.negotiate import PAYLOAD, content_type, negotiate
@@ -19,9 +19,9 @@ from app.api.reconstruct import PAYLOAD_ERRORS
 from app.api.run import DEADLINE_PARAMETER
 from app.api.stream import NDJSON, TAR, Answer, Batch, stream
 from app.api.uploads import FORM
-from app.archives import Item, Limits
-from app.engine.jobs import Timings
 from app.engine.service import Service
+from cameo import errors
+from cameo.work import Timings
 
 router = APIRouter(tags=["batches"])
 

@@ -15,16 +15,16 @@ from app.api.problems import responses
 from app.api.run import DEADLINE_PARAMETER, run
 from app.api.schemas import CompareAnswer, ComparisonRow
 from app.api.uploads import REQUEST_BODY, read_image
-from app.classical import CODECS
-from app.engine.compare import Comparison, Row, budgets, compare
-from app.engine.jobs import Job
-from app.engine.models import Coder
 from app.engine.scheduler import Kind
 from app.engine.service import Service, Work
-from app.errors import BudgetTooSmall, InvalidParameter
-from app.images import megapixels
-from app.quality import SIDE, Pixels
-from app.sheet import sheet
+from cameo.coder.coder import Coder
+from cameo.comparison import Comparison, Row, budgets, compare
+from cameo.errors import BudgetTooSmall, InvalidParameter
+from cameo.pictures.classical import CODECS
+from cameo.pictures.decode import megapixels
+from cameo.pictures.quality import SIDE, Pixels
+from cameo.pictures.sheet import sheet
+from cameo.work import Job
 
 router = APIRouter(tags=["comparison"])
 

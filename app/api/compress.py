@@ -7,7 +7,6 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel
 
-from app import errors
 from app.api.facts import dictionary, frame_facts, model_header
 from app.api.negotiate import JSON, PAYLOAD, negotiate
 from app.api.problems import responses
@@ -16,6 +15,7 @@ from app.api.schemas import CompressAnswer, Sizes, Tokens
 from app.api.uploads import REQUEST_BODY, read_image
 from app.config import Effort
 from app.engine.service import Compressed, Service
+from cameo import errors
 
 router = APIRouter(tags=["compression"])
 

@@ -3,8 +3,8 @@
 import numpy as np
 
 from app.api.schemas import Frame
-from app.engine.models import Coder
-from app.portrait import Framed
+from cameo.coder.coder import Coder
+from cameo.faces.framing import Framed
 
 
 def frame_facts(framed: Framed) -> Frame:

@@ -16,10 +16,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api import pages
 from app.api.problems import problem
-from app.engine.jobs import Timings
-from app.errors import BodyTooLarge, ClientLeft, InternalError, NotReady
-from app.metrics import Metrics
-from app.tracing import Stages, Tracing
+from app.observe.metrics import Metrics
+from app.observe.tracing import Stages, Tracing
+from cameo.errors import BodyTooLarge, ClientLeft, InternalError, NotReady
+from cameo.work import Timings
 
 log = logging.getLogger("cameo.access")
 

@@ -4,12 +4,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Request
 
-from app import errors
 from app.api.problems import responses
 from app.api.schemas import ModelInfo, ModelsAnswer, RefusedInfo, VersionInfo
-from app.engine.models import Coder
 from app.engine.service import Service
-from app.store import Snapshot
+from cameo import errors
+from cameo.coder.coder import Coder
+from cameo.store import Snapshot
 
 router = APIRouter(tags=["models"])
 

@@ -3,7 +3,7 @@
 import mimeparse
 from fastapi import Request
 
-from app.errors import NotAcceptable
+from cameo.errors import NotAcceptable
 
 PAYLOAD = "application/vnd.cameo"
 JSON = "application/json"

@@ -10,8 +10,8 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
-from app import errors
-from app.errors import CameoError
+from cameo import errors
+from cameo.errors import CameoError
 
 log = logging.getLogger("cameo.api")
 

@@ -9,15 +9,15 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ValidationError
 
-from app import errors
 from app.api.facts import model_header
 from app.api.negotiate import JSON, PAYLOAD, content_type, negotiate
 from app.api.problems import responses
 from app.api.run import DEADLINE_PARAMETER, run
 from app.api.schemas import ReconstructRequest, ShortenAnswer, ShortenRequest, Tokens
-from app.engine.models import Coder
 from app.engine.service import Service
-from app.images import MEDIA_TYPES
+from cameo import errors
+from cameo.coder.coder import Coder
+from cameo.pictures.encode import MEDIA_TYPES
 
 S = TypeVar("S", bound=BaseModel)
 

@@ -10,9 +10,9 @@ from fastapi.routing import APIRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.problems import problem
-from app.engine.jobs import Timings
 from app.engine.service import Service, Work
-from app.errors import CameoError, InvalidParameter
+from cameo.errors import CameoError, InvalidParameter
+from cameo.work import Timings
 
 T = TypeVar("T")
 

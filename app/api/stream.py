@@ -15,15 +15,15 @@ from fastapi import Request
 from fastapi.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from app import archives, errors
-from app.api import problems
+from app.api import archives, problems
+from app.api.archives import Item
 from app.api.negotiate import PAYLOAD
 from app.api.run import deadline, gone
-from app.archives import Item
-from app.engine.jobs import Timings
-from app.engine.models import Coder
 from app.engine.service import Service, Work
-from app.errors import CameoError, ClientLeft, DeadlineExceeded, Overloaded
+from cameo import errors
+from cameo.coder.coder import Coder
+from cameo.errors import CameoError, ClientLeft, DeadlineExceeded, Overloaded
+from cameo.work import Timings
 
 T = TypeVar("T")
 

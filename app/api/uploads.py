@@ -6,7 +6,7 @@ from fastapi import Request
 from starlette.datastructures import UploadFile
 
 from app.api.negotiate import content_type
-from app.errors import ImageFieldMissing, ImageFieldRepeated, UnsupportedMediaType
+from cameo.errors import ImageFieldMissing, ImageFieldRepeated, UnsupportedMediaType
 
 FORM = "multipart/form-data"
 

@@ -18,10 +18,10 @@ from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any, NamedTuple, TypeVar
 
-from app.engine.fit import Fit
-from app.engine.jobs import Job, Lane, Task, Timings
-from app.errors import ClientLeft, DeadlineExceeded, Overloaded
-from app.metrics import Metrics
+from app.observe.metrics import Metrics
+from cameo.errors import ClientLeft, DeadlineExceeded, Overloaded
+from cameo.fit import Fit
+from cameo.work import Job, Lane, Task, Timings
 
 T = TypeVar("T")
 

@@ -13,21 +13,24 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from app import codec, graphs, memory
 from app.config import Settings
-from app.engine.device import Device, choose
-from app.engine.jobs import Call, Job, Lane, Timings
-from app.engine.models import Coder
+from app.engine import memory
 from app.engine.scheduler import Kind, Scheduler
 from app.engine.watch import Watch
-from app.errors import InvalidParameter, NotReady, OverlongPayload, UnknownVersion
-from app.images import decode, encode, megapixels
-from app.metrics import Metrics
-from app.nn.recogniser import SFace
-from app.nn.search import ROUNDS
-from app.portrait import Framed, Framer, asis
-from app.quality import IdentityJudge, Pixels, installed_judge
-from app.store import Entry, Registry
+from app.observe.metrics import Metrics
+from cameo import codec
+from cameo.coder import graphs
+from cameo.coder.coder import Coder
+from cameo.coder.device import Device, choose
+from cameo.errors import InvalidParameter, NotReady, OverlongPayload, UnknownVersion
+from cameo.faces.framing import Framed, Framer, asis
+from cameo.faces.recogniser import SFace
+from cameo.nn.search import ROUNDS
+from cameo.pictures.decode import decode, megapixels
+from cameo.pictures.encode import encode
+from cameo.pictures.quality import IdentityJudge, Pixels, installed_judge
+from cameo.store import Entry, Registry
+from cameo.work import Call, Job, Lane, Timings
 
 log = logging.getLogger("cameo.service")
 

@@ -5,8 +5,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from app.errors import StoreError
-from app.store import Registry
+from cameo.errors import StoreError
+from cameo.store import Registry
 
 LAST_ROUND = 20.0  # seconds that a round may take when the process ends; a load takes one or two
 

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor
 
-from app import codec
-from app.images import decode, encode
-from app.nn import build
-from app.nn.progressive import Progressive
-from app.portrait import Framer, asis
 from bench.stores import default_version
+from cameo import codec
+from cameo.faces.framing import Framer, asis
+from cameo.nn import build
+from cameo.nn.progressive import Progressive
+from cameo.pictures.decode import decode
+from cameo.pictures.encode import encode
 
 PAYLOAD = "application/vnd.cameo"
 MAX_PIXELS = 50_000_000

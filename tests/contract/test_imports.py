@@ -1,4 +1,4 @@
-"""Imports point one way: ``api -> engine -> {nn, codec, store}``, and the web framework stays at the top."""
+"""Imports point one way: ``app -> cameo`` and ``training -> cameo``; within ``app``, ``api -> engine -> cameo``."""
 
 import ast
 import subprocess
@@ -9,19 +9,18 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-WEB = {"fastapi", "starlette", "uvicorn", "prometheus_client", "pydantic_settings", "app.config", "app.metrics"}
-CORE = {"app.nn", "app.codec", "app.store"}
+WEB = {"fastapi", "starlette", "uvicorn", "prometheus_client", "pydantic_settings"}
+LIBRARY = {"app", "training", "tests", "bench"} | WEB  # what no part of it imports
 
 FORBIDDEN = {
+    "cameo": LIBRARY,
+    "cameo/codec": LIBRARY | {"torch", "cv2", "cameo.nn", "cameo.store", "cameo.coder", "cameo.faces"},
+    "cameo/store": LIBRARY | {"torch", "cv2", "cameo.nn", "cameo.codec", "cameo.coder", "cameo.faces"},
+    "cameo/nn": LIBRARY | {"cameo.store", "cameo.coder"},
     "app": {"training", "tests", "bench"},
-    "app/engine": {"app.api", "app.main", "fastapi", "starlette", "uvicorn"},
-    "app/nn": {"app.api", "app.engine", "app.main"} | WEB | CORE - {"app.nn"},
-    "app/codec": {"app.api", "app.engine", "app.main", "torch"} | WEB | CORE - {"app.codec"},
-    "app/store": {"app.api", "app.engine", "app.main", "torch"} | WEB | CORE - {"app.store"},
+    "app/engine": {"app.api", "app.serve", "app.main", "fastapi", "starlette", "uvicorn"},
+    "training": {"app", "tests", "bench"} | WEB,
 }
-TRAINING_MAY_USE = {
-    *CORE, "app.classical", "app.images", "app.portrait", "app.quality", "app.errors", "app.engine.device"
-}  # fmt: skip
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -58,21 +57,6 @@ def test_nothing_imports_upwards(folder: str) -> None:
     assert wrong == []
 
 
-def test_training_uses_what_inference_shares_and_no_more() -> None:
-    wrong = [
-        f"{path.relative_to(ROOT)} imports {name}"
-        for path in files("training")
-        for name in imports(path)
-        if within(name, {"app"}) and not within(name, TRAINING_MAY_USE) and not _on_the_way(name)
-    ]
-    assert wrong == []
-
-
-def _on_the_way(name: str) -> bool:
-    # ``from app import images`` names ``app`` too, and importing app.engine.device its parent.
-    return any(module.startswith(name + ".") for module in TRAINING_MAY_USE)
-
-
 def test_the_rules_see_what_they_forbid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
     folder = tmp_path / "app" / "engine"
@@ -83,16 +67,19 @@ def test_the_rules_see_what_they_forbid(tmp_path: Path, monkeypatch: pytest.Monk
         test_nothing_imports_upwards("app/engine")
 
 
-def test_the_package_itself_imports_nothing() -> None:
+def test_the_service_itself_imports_nothing() -> None:
     assert (ROOT / "app/__init__.py").read_bytes() == b""
 
 
 @pytest.mark.parametrize(
     ("module", "unwanted"),
     [
-        ("app.nn", ["fastapi", "starlette", "prometheus_client", "uvicorn", "pydantic_settings"]),
-        ("app.codec", ["torch", "fastapi", "starlette", "prometheus_client", "cv2", "PIL"]),
-        ("app.store", ["torch", "fastapi", "starlette", "prometheus_client", "cv2", "PIL"]),
+        ("cameo.nn", ["fastapi", "starlette", "prometheus_client", "uvicorn", "pydantic_settings"]),
+        ("cameo", ["torch", "cv2", "onnxruntime", "PIL", "fastapi", "pydantic_settings"]),
+        ("cameo.faces.template", ["torch", "cv2", "PIL", "fastapi"]),
+        ("cameo.faces.recogniser", ["cv2", "PIL", "fastapi"]),
+        ("cameo.codec", ["torch", "fastapi", "starlette", "prometheus_client", "cv2", "PIL"]),
+        ("cameo.store", ["torch", "fastapi", "starlette", "prometheus_client", "cv2", "PIL"]),
     ],
 )
 def test_importing_a_part_loads_no_more_than_it_needs(module: str, unwanted: list[str]) -> None:

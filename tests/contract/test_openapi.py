@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from app import errors
 from app.api.problems import MEDIA_TYPE, TYPE_PREFIX
 from app.config import Settings
-from app.errors import CameoError
 from app.main import create_app
+from cameo import errors
+from cameo.errors import CameoError
 
 OPERATIONS = {
     "compress": ("post", "/compress"),

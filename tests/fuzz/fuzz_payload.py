@@ -17,11 +17,11 @@ try:
 except ImportError:
     sys.exit("pip install atheris")
 
-with atheris.instrument_imports(include=["app.codec"]):
-    from app import codec
-    from app.codec import Coding, Payload, fixed, progressive
+with atheris.instrument_imports(include=["cameo.codec"]):
+    from cameo import codec
+    from cameo.codec import Coding, Payload, fixed, progressive
 
-from app.errors import PayloadError
+from cameo.errors import PayloadError
 from tests.unit.codec.priors import random_prior
 
 PRIORS = [random_prior(seed, size, 1 + size // 4, nats=seed) for seed, size in enumerate((1, 40, 250))]

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from app.archives import Item, Limits, label, lines, untar, unzip
-from app.errors import CameoError, TooManyItems
+from app.api.archives import Item, Limits, label, lines, untar, unzip
+from cameo.errors import CameoError, TooManyItems
 from tests.archives import tarred, zipped
 
 LIMITS = Limits(items=4, bytes=1000)

@@ -7,7 +7,7 @@ import os
 
 import numpy as np
 
-from app.codec.progressive import pack, unpack
+from cameo.codec.progressive import pack, unpack
 from tests.unit.codec.priors import random_prior
 
 STREAMS = int(os.environ.get("CAMEO_TEST_STREAMS", "300"))

@@ -14,12 +14,12 @@ import pytest
 import torch
 from PIL import Image
 
-from app import codec
-from app.engine.models import Coder, load_model
-from app.images import encode
-from app.portrait import Framer
-from app.quality import IdentityJudge, enlarge, installed_judge
-from app.store.registry import Registry
+from cameo import codec
+from cameo.coder.coder import Coder, load_model
+from cameo.faces.framing import Framer
+from cameo.pictures.encode import encode
+from cameo.pictures.quality import IdentityJudge, enlarge, installed_judge
+from cameo.store.registry import Registry
 from tests.faces import astronaut
 
 HERE = Path(__file__).parent

@@ -11,8 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app import codec
-from app.store import StoredVersion, read_version
+from cameo import codec
+from cameo.store import StoredVersion, read_version
 from tests.service.conftest import TAKE_PAYLOAD
 from tests.service.pictures import PHOTO
 from tests.service.server import PATIENCE, Server, problem, serve, until

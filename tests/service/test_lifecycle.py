@@ -13,10 +13,10 @@ import httpx
 import pytest
 import torch
 
-from app import codec
 from app.__main__ import main
-from app.engine.models import Coder
-from app.store import StoredVersion
+from cameo import codec
+from cameo.coder.coder import Coder
+from cameo.store import StoredVersion
 from tests.service.pictures import PHOTO
 from tests.service.server import START_SECONDS, Server, asked_to_go_on, problem, rest, serve, start
 from tests.tiny import publish_tiny

@@ -9,7 +9,7 @@ import httpx
 import numpy as np
 import pytest
 
-from app import codec
+from cameo import codec
 from tests.service.conftest import TAKE_PAYLOAD
 from tests.service.pictures import PHOTO, pixels
 from tests.service.server import problem

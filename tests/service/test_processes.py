@@ -14,8 +14,8 @@ from typing import Any
 import httpx
 import pytest
 
-from app import codec
 from bench.stores import withdraw
+from cameo import codec
 from tests.service.pictures import PHOTO
 from tests.service.server import START_SECONDS, Server, asked_to_go_on, serve, start, until
 from tests.tiny import publish_tiny

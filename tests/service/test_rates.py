@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app import codec
+from cameo import codec
 from tests.service.pictures import PHOTO, pixels
 from tests.service.server import Server, problem, serve
 from tests.tiny import PROGRESSIVE_DEFAULT, PROGRESSIVE_RATES

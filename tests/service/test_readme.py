@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from app.images import decode
+from cameo.pictures.decode import decode
 from tests.faces import astronaut
 from tests.service.server import ROOT, serve
 

@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from app.images import decode
-from app.portrait import Framer
+from cameo.faces.framing import Framer
+from cameo.pictures.decode import decode
 from training.data.augment import COLUMNS, Parameters, apply, draw
 from training.data.portraits import MARGIN, PORTRAIT
 from training.data.prepare import MAX_PIXELS

@@ -51,7 +51,7 @@ class Portraits:
     """The portraits of one split of several data sets, as rows from 0. Nothing but the index is held in memory."""
 
     sources: list[dict[str, Any]]
-    """One a data set: what a manifest says of it (``app.store.manifest.DataSet``). ``people`` is None where pictures
+    """One a data set: what a manifest says of it (``cameo.store.manifest.DataSet``). ``people`` is None where pictures
     stand for themselves; ``sha256`` is the digest of those of ``index.csv`` and ``portraits.bin``, in hex, in a row."""
     people: list[str]
     """One a row, unique across data sets: ``faces/Aaron_Sorkin``."""

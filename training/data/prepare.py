@@ -22,9 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from app.errors import ImageError
-from app.images import decode
-from app.portrait import Framer
+from cameo.errors import ImageError
+from cameo.faces.framing import Framer
+from cameo.pictures.decode import decode
 from training.data.duplicates import perceptual_hash
 from training.data.inventory import contact_sheet, report
 from training.data.journal import Journal, Portrait, Refusal, read_rows

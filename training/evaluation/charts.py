@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 from PIL import Image, ImageDraw, ImageFont
 
-from app.quality import SIDE, enlarge
+from cameo.pictures.quality import SIDE, enlarge
 from training.evaluation.contenders import Pixels
 from training.plots import COLOURS, INK, SOFT, grid
 

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from app.classical import CODECS, at_nearest_rate, codec_bytes, codec_pixels, coded_size
-from app.portrait import asis
-from app.quality import SIDE
+from cameo.faces.framing import asis
+from cameo.pictures.classical import CODECS, at_nearest_rate, codec_bytes, codec_pixels, coded_size
+from cameo.pictures.quality import SIDE
 
 Pixels = NDArray[np.uint8]
 

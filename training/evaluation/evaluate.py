@@ -29,8 +29,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from app.engine.device import choose
-from app.quality import SIDE
+from cameo.coder.device import choose
+from cameo.pictures.quality import SIDE
 from training.data.portraits import Portraits, open_portraits
 from training.evaluation import eigenfaces
 from training.evaluation.bootstrap import SAMPLES

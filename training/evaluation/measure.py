@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from app.images import decode
-from app.nn.quantise import VectorQuantiser
-from app.quality import SIDE, enlarge, ms_ssim, psnr
+from cameo.nn.quantise import VectorQuantiser
+from cameo.pictures.decode import decode
+from cameo.pictures.quality import SIDE, enlarge, ms_ssim, psnr
 from training.data.portraits import Portraits
 from training.evaluation.bootstrap import Figure, numbered, summary
 from training.evaluation.contenders import Contender, Pixels

@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor
 
-from app import codec
-from app.codec.fixed import body_bits
-from app.nn import Model, build
-from app.nn.progressive import Progressive
-from app.nn.recogniser import Recogniser, SFace
-from app.nn.search import ROUNDS, Search
-from app.portrait import asis
-from app.store.reader import StoredVersion, read_version, scan
+from cameo import codec
+from cameo.codec.fixed import body_bits
+from cameo.faces.framing import asis
+from cameo.faces.recogniser import Recogniser, SFace
+from cameo.nn import Model, build
+from cameo.nn.progressive import Progressive
+from cameo.nn.search import ROUNDS, Search
+from cameo.store.reader import StoredVersion, read_version, scan
 from training.checkpoint import read
 from training.evaluation.contenders import Coded, Pixels
 from training.evaluation.verification import sface_weights

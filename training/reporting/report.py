@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from app.images import decode
-from app.portrait import Framer
-from app.quality import SIDE
+from cameo.faces.framing import Framer
+from cameo.pictures.decode import decode
+from cameo.pictures.quality import SIDE
 from training.data.portraits import open_portraits
 from training.evaluation.charts import FACES, Strip, faces_sheet, rates
 from training.evaluation.contenders import Pixels

@@ -11,7 +11,7 @@ from starlette.routing import Route
 
 from app.api.access import LOOK_SECONDS, Access, Bucket, Key, Keys, make, parse, require_keys
 from app.config import Settings
-from app.metrics import Metrics
+from app.observe.metrics import Metrics
 
 A, B = "a" * 64, "b" * 64
 

@@ -10,8 +10,8 @@ from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
 from app.api.middleware import LimitBody, Observe
-from app.errors import BodyTooLarge
-from app.metrics import Metrics
+from app.observe.metrics import Metrics
+from cameo.errors import BodyTooLarge
 
 
 async def broken(request: Request) -> Response:

@@ -3,7 +3,7 @@ from fastapi import Request
 
 from app.api.facts import dictionary
 from app.api.negotiate import content_type, negotiate
-from app.errors import NotAcceptable
+from cameo.errors import NotAcceptable
 
 OFFERED = ("image/png", "image/webp", "image/jpeg")
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from app.codec import Prior
+from cameo.codec import Prior
 
 
 def random_prior(seed: int, tokens: int, latents: int = 20, units: int = 8, nats: float = 2.0) -> Prior:

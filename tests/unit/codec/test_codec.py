@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from app.codec import (
+from cameo.codec import (
     OVERHEAD,
     Coding,
     Payload,
@@ -18,8 +18,8 @@ from app.codec import (
     unwrap,
     wrap,
 )
-from app.codec.fixed import body_bytes
-from app.errors import DamagedPayload, PayloadError, TokenOutOfRange, TruncatedPayload, WrongTokenShape
+from cameo.codec.fixed import body_bytes
+from cameo.errors import DamagedPayload, PayloadError, TokenOutOfRange, TruncatedPayload, WrongTokenShape
 from tests.unit.codec.priors import fixed_prior, random_prior
 
 TAG = b"\x5a\x01"

@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.codec import OVERHEAD, Coding, Payload, crc8, unwrap, wrap
-from app.errors import DamagedPayload, EmptyPayload, ForeignPayload, PayloadError, TruncatedPayload
+from cameo.codec import OVERHEAD, Coding, Payload, crc8, unwrap, wrap
+from cameo.errors import DamagedPayload, EmptyPayload, ForeignPayload, PayloadError, TruncatedPayload
 
 PAYLOAD = wrap(Payload(Coding.FIXED, b"\xca\xfe", bytes(range(100))))
 

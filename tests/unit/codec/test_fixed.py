@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from app.codec.fixed import MAX_LEVELS, body_bits, body_bytes, pack, unpack
-from app.errors import (
+from cameo.codec.fixed import MAX_LEVELS, body_bits, body_bytes, pack, unpack
+from cameo.errors import (
     DamagedPayload,
     OverlongPayload,
     PayloadError,

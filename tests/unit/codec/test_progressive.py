@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from app.codec.prior import MOST_BIAS, MOST_WEIGHT, TABLE, Prior
-from app.codec.progressive import check, pack, unpack
-from app.errors import TokenOutOfRange, WrongTokenShape
+from cameo.codec.prior import MOST_BIAS, MOST_WEIGHT, TABLE, Prior
+from cameo.codec.progressive import check, pack, unpack
+from cameo.errors import TokenOutOfRange, WrongTokenShape
 from tests.unit.codec.priors import fixed_prior, random_prior
 
 EVERYTHING = 10**6

@@ -3,7 +3,7 @@ from collections.abc import Iterator
 import pytest
 
 from app.engine.scheduler import Scheduler
-from app.metrics import Metrics
+from app.observe.metrics import Metrics
 
 
 @pytest.fixture

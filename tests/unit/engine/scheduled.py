@@ -5,9 +5,9 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from app.engine.jobs import Call, Job, Lane, Timings
 from app.engine.scheduler import Kind, Scheduler
-from app.metrics import Metrics
+from app.observe.metrics import Metrics
+from cameo.work import Call, Job, Lane, Timings
 
 ANY = Kind("any")
 

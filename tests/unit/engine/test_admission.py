@@ -5,11 +5,11 @@ import threading
 
 import pytest
 
-from app.engine.fit import Fit
-from app.engine.jobs import Call, Job, Timings
 from app.engine.scheduler import HOPE, Kind, Scheduler
-from app.errors import CameoError, ClientLeft, DeadlineExceeded, Overloaded
-from app.metrics import Metrics
+from app.observe.metrics import Metrics
+from cameo.errors import CameoError, ClientLeft, DeadlineExceeded, Overloaded
+from cameo.fit import Fit
+from cameo.work import Call, Job, Timings
 from tests.unit.engine.scheduled import Gate, Network, run, sample, until
 
 

@@ -5,9 +5,9 @@ import threading
 
 import pytest
 
-from app.engine.jobs import Call, Job, Lane, Timings
 from app.engine.scheduler import NICE, Scheduler
-from app.metrics import Metrics
+from app.observe.metrics import Metrics
+from cameo.work import Call, Job, Lane, Timings
 from tests.unit.engine.scheduled import Gate, Network, run, sample, until
 
 

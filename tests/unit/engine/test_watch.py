@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from app.engine.watch import Watch
-from app.errors import StoreError
-from app.store import Registry
+from cameo.errors import StoreError
+from cameo.store import Registry
 from tests.tiny import publish_tiny
 
 

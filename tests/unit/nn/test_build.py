@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from app.nn import Model, build
-from app.nn.blocks import Decoder, Encoder, patches, to_pixels, to_signal
-from app.nn.grid import GridVQVAE
-from app.nn.quantise import ScalarQuantiser, VectorQuantiser
-from app.nn.vae import VAEConfig
+from cameo.nn import Model, build
+from cameo.nn.blocks import Decoder, Encoder, patches, to_pixels, to_signal
+from cameo.nn.grid import GridVQVAE
+from cameo.nn.quantise import ScalarQuantiser, VectorQuantiser
+from cameo.nn.vae import VAEConfig
 from tests.tiny import CONFIGS, tiny_model
 
 VAE = CONFIGS["tiny-vae"]

@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from app.codec import Prior
-from app.codec.progressive import check
-from app.nn import build
-from app.nn.blocks import Refiner
-from app.nn.progressive import Progressive
+from cameo.codec import Prior
+from cameo.codec.progressive import check
+from cameo.nn import build
+from cameo.nn.blocks import Refiner
+from cameo.nn.progressive import Progressive
 from tests.tiny import PROGRESSIVE, tiny_model
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from app.nn.quantise import NORMAL_ERROR, NORMAL_STEP, ScalarQuantiser, VectorQuantiser, nearest
+from cameo.nn.quantise import NORMAL_ERROR, NORMAL_STEP, ScalarQuantiser, VectorQuantiser, nearest
 
 
 @pytest.fixture(autouse=True)

@@ -6,14 +6,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from app.engine.models import load_model
-from app.nn.blocks import to_pixels, to_signal
-from app.nn.progressive import Progressive
-from app.nn.recogniser import SFace
-from app.nn.search import LIKENESS, REACH, Search, improve, searched
-from app.portrait import Framer
-from app.quality import installed_judge
-from app.store.reader import read_version
+from cameo.coder.coder import load_model
+from cameo.faces.framing import Framer
+from cameo.faces.recogniser import SFace
+from cameo.nn.blocks import to_pixels, to_signal
+from cameo.nn.progressive import Progressive
+from cameo.nn.search import LIKENESS, REACH, Search, improve, searched
+from cameo.pictures.quality import installed_judge
+from cameo.store.reader import read_version
 from tests.faces import astronaut
 
 ROOT = Path(__file__).parents[3]

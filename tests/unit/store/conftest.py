@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.store import Draft, StoredVersion, publish
+from cameo.store import Draft, StoredVersion, publish
 
 Fields = dict[str, Any]
 

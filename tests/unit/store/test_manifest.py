@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from app.store import Draft, Manifest, Weights
-from app.store.manifest import digest, tag
+from cameo.store import Draft, Manifest, Weights
+from cameo.store.manifest import digest, tag
 
 README = Path(__file__).parents[3] / "model_store" / "README.md"
 

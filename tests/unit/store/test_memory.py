@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from app.errors import RefusedVersion, UnknownVersion
-from app.store import Registry, StoredVersion
+from cameo.errors import RefusedVersion, UnknownVersion
+from cameo.store import Registry, StoredVersion
 
 Put = Callable[..., StoredVersion]
 ONE = len("weights of vqvae-64/1")  # what each of these models counts, bytes

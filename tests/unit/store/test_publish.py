@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from app.errors import StoreError, VersionExists
-from app.store import Draft, Manifest, StoredVersion, next_version, publish, read_version, scan
-from app.store.manifest import tag
+from cameo.errors import StoreError, VersionExists
+from cameo.store import Draft, Manifest, StoredVersion, next_version, publish, read_version, scan
+from cameo.store.manifest import tag
 
 MakeDraft = Callable[..., Draft]
 Put = Callable[..., StoredVersion]
@@ -131,7 +131,7 @@ def test_a_killed_publisher_leaves_no_visible_version(tmp_path: Path, make_draft
     script = """
 import os, sys
 from pathlib import Path
-from app.store import Draft, publish
+from cameo.store import Draft, publish
 publish(
     Path(sys.argv[1]),
     Draft.model_validate_json(sys.stdin.read()),

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from app.errors import RefusedVersion
-from app.store import StoredVersion, read_version, scan
+from cameo.errors import RefusedVersion
+from cameo.store import StoredVersion, read_version, scan
 
 Put = Callable[..., StoredVersion]
 

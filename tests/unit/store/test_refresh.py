@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from app.errors import RefusedVersion, StoreError, UnknownTag, UnknownVersion
-from app.store import Registry, StoredVersion, reader, registry
+from cameo.errors import RefusedVersion, StoreError, UnknownTag, UnknownVersion
+from cameo.store import Registry, StoredVersion, reader, registry
 
 Put = Callable[..., StoredVersion]
 Served = list[tuple[str, int]]

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from app.errors import RefusedVersion, StoreError, UnknownModel, UnknownTag, UnknownVersion
-from app.store import Draft, Manifest, Registry, StoredVersion
-from app.store.manifest import tag
+from cameo.errors import RefusedVersion, StoreError, UnknownModel, UnknownTag, UnknownVersion
+from cameo.store import Draft, Manifest, Registry, StoredVersion
+from cameo.store.manifest import tag
 
 Put = Callable[..., StoredVersion]
 MakeDraft = Callable[..., Draft]

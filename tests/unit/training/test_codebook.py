@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from app.nn.quantise import VectorQuantiser
+from cameo.nn.quantise import VectorQuantiser
 from training.codebook import Codebook, lloyd
 from training.recipe import Quantiser
 

@@ -2,11 +2,11 @@ from pathlib import Path
 
 import torch
 
-from app.nn import build
-from app.nn.blocks import to_signal
-from app.nn.grid import GridVQVAE
-from app.nn.progressive import Progressive
-from app.nn.vqvae import VQVAE
+from cameo.nn import build
+from cameo.nn.blocks import to_signal
+from cameo.nn.grid import GridVQVAE
+from cameo.nn.progressive import Progressive
+from cameo.nn.vqvae import VQVAE
 from training.codebook import Codebook
 from training.data.portraits import Portraits
 from training.initialise import initialise, karhunen_loeve

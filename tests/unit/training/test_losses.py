@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from app.nn.progressive import ProgressiveOutput
-from app.nn.vae import VAEOutput
-from app.nn.vqvae import VQVAEOutput
-from app.quality import installed_judge
+from cameo.nn.progressive import ProgressiveOutput
+from cameo.nn.vae import VAEOutput
+from cameo.nn.vqvae import VQVAEOutput
+from cameo.pictures.quality import installed_judge
 from training.losses import RIVALS, Criterion, Networks, Witness, contrast, rate
 from training.recipe import Losses, Quantiser, Recipe
 

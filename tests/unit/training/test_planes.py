@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from app.nn.progressive import BitPlanes
+from cameo.nn.progressive import BitPlanes
 from training.planes import fit_planes, fit_step, prefix
 
 

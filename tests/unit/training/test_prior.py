@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from app import codec
-from app.codec.prior import NAT
-from app.nn import build
-from app.nn.progressive import Progressive
+from cameo import codec
+from cameo.codec.prior import NAT
+from cameo.nn import build
+from cameo.nn.progressive import Progressive
 from tests.tiny import PROGRESSIVE
 from training.planes import fit_planes
 from training.prior import REFINES, Nade, fit_prior, kinds

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from app.codec import decode_body, unwrap
-from app.engine.models import Coder
-from app.errors import StoreError
-from app.nn import Model
-from app.store.reader import read_version
+from cameo.codec import decode_body, unwrap
+from cameo.coder.coder import Coder
+from cameo.errors import StoreError
+from cameo.nn import Model
+from cameo.store.reader import read_version
 from tests.tiny import CONFIGS, PROGRESSIVE, tiny_model
 from tests.unit.training.evaluation.test_trained import GRID, grid_model, make_run
 from training.data.portraits import Portraits

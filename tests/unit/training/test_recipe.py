@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from app.nn import build
+from cameo.nn import build
 from training.recipe import read_recipe
 
 SHIPPED = sorted((Path(__file__).parents[3] / "training" / "recipes").glob("*.toml"))

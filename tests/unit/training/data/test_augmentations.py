@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.errors import NoFace
-from app.images import decode
-from app.portrait import Framer
+from cameo.errors import NoFace
+from cameo.faces.framing import Framer
+from cameo.pictures.decode import decode
 from tests.faces import astronaut
 from tests.unit.training.conftest import picture
 from training.data import augmentations

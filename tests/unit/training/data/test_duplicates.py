@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from app.portrait import Framer
+from cameo.faces.framing import Framer
 from tests.faces import astronaut
 from tests.unit.training.conftest import picture
 from training.data.duplicates import SAME, Hashes, likeness, perceptual_hash

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.portrait import Framer
+from cameo.faces.framing import Framer
 from tests.faces import astronaut
 from tests.unit.training.conftest import picture
 from training.data import prepare as module

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from app.classical import CODECS, coded_size
-from app.images import decode
-from app.portrait import asis
-from app.quality import psnr
+from cameo.faces.framing import asis
+from cameo.pictures.classical import CODECS, coded_size
+from cameo.pictures.decode import decode
+from cameo.pictures.quality import psnr
 from tests.faces import astronaut
 from training.evaluation.contenders import Classical, Pixels, Uncompressed, classical
 

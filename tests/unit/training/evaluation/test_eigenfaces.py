@@ -3,7 +3,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from app.quality import psnr
+from cameo.pictures.quality import psnr
 from training.data.portraits import Portraits
 from training.evaluation.contenders import Pixels
 from training.evaluation.eigenfaces import STEPS, Basis, Eigenfaces, Quantiser, fit

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.images import decode
+from cameo.pictures.decode import decode
 from tests.unit.training.conftest import picture
 from tests.unit.training.evaluation.test_trained import GRID, grid_model, make_run
 from training.evaluation import bootstrap, evaluate

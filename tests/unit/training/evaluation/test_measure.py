@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from app.quality import enlarge, ms_ssim, psnr
+from cameo.pictures.quality import enlarge, ms_ssim, psnr
 from tests.tiny import tiny_model
 from tests.unit.training.conftest import picture
 from tests.unit.training.evaluation.test_trained import GRID, grid_model, make_run

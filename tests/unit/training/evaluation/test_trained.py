@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from app.codec import unwrap
-from app.errors import DamagedPayload, RefusedVersion
-from app.nn import Model, build
-from app.nn.grid import GridVQVAE
+from cameo.codec import unwrap
+from cameo.errors import DamagedPayload, RefusedVersion
+from cameo.nn import Model, build
+from cameo.nn.grid import GridVQVAE
 from tests.tiny import CONFIGS, PROGRESSIVE, tiny_model
 from tests.unit.training.conftest import picture
 from training.checkpoint import tensors, write

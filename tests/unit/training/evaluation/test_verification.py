@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from app.portrait import asis
+from cameo.faces.framing import asis
 from tests.faces import astronaut
 from training.evaluation import bootstrap
 from training.evaluation.verification import (

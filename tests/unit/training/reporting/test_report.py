@@ -11,8 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from app.nn import build
-from app.nn.vae import VAE
+from cameo.nn import build
+from cameo.nn.vae import VAE
 from tests.faces import astronaut
 from training.checkpoint import write
 from training.evaluation.trained import from_run, read_run

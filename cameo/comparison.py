@@ -1,0 +1,110 @@
+"""Models and classical codecs on the same portrait, side by side."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cameo import codec
+from cameo.coder.coder import Coder
+from cameo.faces.framing import Framed, asis
+from cameo.pictures.classical import at_nearest_rate
+from cameo.pictures.quality import IdentityJudge, enlarge, ms_ssim, psnr
+from cameo.work import Call, Job, Timings
+
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One reconstruction; ``beside`` names the model whose rate a classical codec was to match.
+
+    ``max_bytes`` is the budget: what was asked for, None for a model with one rate; for a codec the model's payload.
+    """
+
+    kind: str
+    name: str
+    version: int | None
+    quality: int | None
+    side: int
+    beside: str | None
+    max_bytes: int | None
+    bytes: int
+    pixels: Pixels  # SIDE x SIDE
+    psnr: float
+    ms_ssim: float
+    identity: float | None
+
+
+Encode = Callable[[Coder, Pixels, int | None], Job[NDArray[np.int64]]]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The original portrait, and a group of rows for each model and budget: the model, then the codecs at its rate."""
+
+    framed: Framed
+    groups: list[list[Row]]
+
+
+def budgets(coder: Coder, asked: list[int]) -> list[int | None]:
+    """At which budgets a model is shown: those asked for, or its default; None for a model with one rate.
+
+    BudgetTooSmall where no payload fits one of them.
+    """
+    if coder.prior is None:
+        return [None]
+    return list(dict.fromkeys(map(coder.budget, asked))) or [coder.budget(None)]
+
+
+def compare(
+    framed: Framed,
+    coders: list[tuple[Coder, list[int | None]]],
+    codecs: list[str],
+    judge: IdentityJudge | None,
+    encode: Encode,
+    timings: Timings,
+) -> Job[Comparison]:
+    """``framed`` holds a portrait of SIDE pixels. Every model comes with its :func:`budgets`.
+
+    ``encode`` gives all tokens of a portrait for a budget. Each codec is taken at the best quality within a model's
+    bytes.
+    """
+    original = framed.portrait
+    likeness = judge.likeness(original) if judge else None
+
+    def judged(pixels: Pixels, **facts: Any) -> Row:
+        return Row(
+            **facts, pixels=pixels, psnr=psnr(original, pixels), ms_ssim=ms_ssim(original, pixels),
+            identity=likeness(pixels) if likeness else None,
+        )  # fmt: skip
+
+    groups: list[list[Row]] = []
+    for coder, at in coders:
+        name, version = coder.manifest.name, coder.manifest.version
+        portrait = asis(original, coder.size).portrait
+        for max_bytes in at:
+            tokens = yield from encode(coder, portrait, max_bytes)
+            with timings.stage("encode"):
+                payload = coder.pack(tokens, max_bytes)
+            pixels = enlarge((yield Call(coder.decoding, coder.unpack(codec.unwrap(payload)))))
+            with timings.stage("encode"):
+                size = len(payload)
+                group = [
+                    judged(
+                        pixels, kind="model", name=name, version=version, quality=None, side=coder.size, beside=None,
+                        max_bytes=max_bytes, bytes=size,
+                    )
+                ]  # fmt: skip
+                for rival in codecs:
+                    r = at_nearest_rate(original, rival, size)
+                    group.append(
+                        judged(
+                            r.pixels, kind="codec", name=rival, version=None, quality=r.quality, side=r.size_px,
+                            beside=name, max_bytes=size, bytes=len(r.data),
+                        )
+                    )  # fmt: skip
+            groups.append(group)
+    return Comparison(framed, groups)

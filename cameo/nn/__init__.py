@@ -1,0 +1,50 @@
+"""Models. :func:`build` makes one from the ``model`` section of a manifest or a recipe."""
+
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
+from typing import Any
+
+from cameo.nn.grid import GridVQVAE, GridVQVAEConfig
+from cameo.nn.progressive import Progressive, ProgressiveConfig
+from cameo.nn.vae import VAE, VAEConfig
+from cameo.nn.vqvae import VQVAE, VQVAEConfig
+
+Model = VAE | VQVAE | GridVQVAE | Progressive
+
+_KINDS: dict[str, tuple[type[Any], type[Any]]] = {
+    "vae": (VAE, VAEConfig),
+    "vqvae": (VQVAE, VQVAEConfig),
+    "vqvae-grid": (GridVQVAE, GridVQVAEConfig),
+    "progressive": (Progressive, ProgressiveConfig),
+}
+
+
+def build(config: Mapping[str, Any]) -> Model:
+    """A model with random weights from ``{"kind": "vae" | "vqvae" | "vqvae-grid" | "progressive", ...}``.
+
+    ValueError names what is wrong.
+    """
+    settings = dict(config)
+    kind = settings.pop("kind", None)
+    if kind not in _KINDS:
+        raise ValueError(f"model.kind is {kind!r}; allowed: {', '.join(_KINDS)}")
+    model, model_config = _KINDS[kind]
+    names = [field.name for field in fields(model_config)]
+    if unknown := sorted(settings.keys() - set(names)):
+        raise ValueError(f"model has the unknown keys {unknown}; {kind} takes {names}")
+    needed = [field.name for field in fields(model_config) if field.default is MISSING]
+    if missing := [name for name in needed if name not in settings]:
+        raise ValueError(f"model lacks {missing}, which {kind} needs")
+    if "latents" in settings:
+        latents = settings["latents"]
+        if not isinstance(latents, list | tuple) or not latents:
+            raise ValueError(f"model.latents is {latents!r}; it must list the latents of each block of bands")
+        settings["latents"] = tuple(latents)
+    for name, value in settings.items():
+        for number in value if name == "latents" else (value,):
+            if type(number) is not int or number < 1:
+                raise ValueError(f"model.{name} has the value {number!r}; it must be a whole number of at least 1")
+    if settings["size"] not in (64, 128):
+        raise ValueError(f"model.size is {settings['size']}; portraits are 64 or 128 pixels")
+    built: Model = model(model_config(**settings))
+    return built

@@ -1,0 +1,130 @@
+"""A search for the tokens of which the decoder makes the likest face: analysis by synthesis.
+
+The encoder rounds every latent by itself, which is best for the average face. Which sum of rounding errors a
+recogniser minds differs from face to face, and the decoder adds its own. So each known latent may go to either of the
+values around it, and gradient descent on the decoded picture says which, so that the errors come to lie where the
+recogniser does not look. Tokens become dearer: about an eighth of them no longer fits into as many bytes. The decoder
+does not change, so any service reads what comes out.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from cameo.faces.recogniser import Recogniser
+from cameo.nn.blocks import to_signal
+from cameo.nn.progressive import Progressive
+
+ROUNDS = {"fast": 0, "good": 6, "best": 16}  # by effort; fast is the encoder alone
+REACH = 0.5  # of the step between two values of a latent: how far it may be moved
+PACE = 0.3  # of the step: what a known latent moves in the first round, root mean square; it falls in a straight line
+LIKENESS = 0.4  # weight of 1 - cosine beside the squared error of the picture in [-1, 1]
+TINY = 1e-12
+
+
+class Search:
+    """One portrait's. Weights are only read; not for several threads.
+
+    ``pixels_CHW``: uint8, of the model's size. ``held`` says how many of all tokens idx_T go into the payload.
+    ``rounds``: how often the picture is looked at, see ``ROUNDS``. Model and recogniser are on one device, and may be
+    on any.
+    """
+
+    def __init__(
+        self,
+        model: Progressive,
+        recogniser: Recogniser,
+        pixels_CHW: Tensor,
+        held: Callable[[Tensor], int],
+        rounds: int = ROUNDS["best"],
+    ) -> None:
+        self.model, self.recogniser, self._held, self._rounds = model, recogniser, held, rounds
+        self._x_1CHW = to_signal(pixels_CHW[None].to(model.planes.rank_LP.device))
+        with torch.no_grad():
+            self._z_1L = model.encoder(self._x_1CHW)
+            self._face_1E = recogniser(self._x_1CHW)
+        self._shift_1L = torch.zeros_like(self._z_1L)  # in steps
+        self._step_1L = torch.ones_like(self._z_1L)
+        self._count()
+        self._round = 0
+
+    def improve(self) -> None:
+        """One of the rounds."""
+        improve([self])
+
+    def finish(self) -> Tensor:
+        """All rounds that are left, and :meth:`tokens`."""
+        while self._round < self._rounds:
+            self.improve()
+        return self.tokens()
+
+    def tokens(self) -> Tensor:
+        """All tokens idx_T, int64, as of now; those after what the payload holds only refine what was found."""
+        with torch.no_grad():
+            return self.model.quantise(self._z_1L + self._shift_1L * self._step_1L)[0].cpu()
+
+    def _count(self) -> None:
+        self._count_1 = torch.tensor([self._held(self.tokens())], device=self._z_1L.device)
+        self._step_1L = self.model.planes.step(self.model.planes.last(self._count_1))
+
+    @property
+    def state(self) -> tuple[Tensor, ...]:
+        """What :func:`moved` takes of it, besides the networks: rows of a batch."""
+        pace_11 = self._z_1L.new_full((1, 1), PACE * (1 - self._round / self._rounds))
+        return self._x_1CHW, self._face_1E, self._z_1L, self._shift_1L, self._count_1, pace_11
+
+    def took(self, shift_1L: Tensor) -> None:
+        """What :func:`moved` gave, which ends a round."""
+        self._shift_1L = shift_1L
+        self._count()  # what the next round should look at
+        self._round += 1
+
+
+def improve(searches: list[Search], rows: int = 1) -> None:
+    """One round of each of some searches with the same networks, as one batch of at least ``rows``.
+
+    Sums are ordered by the size of the batch: where it is always the same, so is what is found, whatever else is
+    searched for at the same time.
+    """
+    first = searches[0]
+    filled = searches + [first] * (rows - len(searches))
+    state = (torch.cat(column) for column in zip(*(search.state for search in filled), strict=True))
+    shift_BL = moved(first.model, first.recogniser, *state)
+    for search, shift_1L in zip(searches, shift_BL.split(1), strict=False):
+        search.took(shift_1L)
+
+
+def searched(model: Progressive, recogniser: Recogniser, x_BCHW: Tensor, count_B: Tensor, rounds: int) -> Tensor:
+    """What rounds of search move the latents of pictures in [-1, 1], of which ``count_B`` tokens will be known.
+
+    shift_BL, in steps.
+    """
+    with torch.no_grad():
+        z_BL, face_BE = model.encoder(x_BCHW).float(), recogniser(x_BCHW)
+    shift_BL = torch.zeros_like(z_BL)
+    for i in range(rounds):
+        pace_11 = z_BL.new_full((1, 1), PACE * (1 - i / rounds))
+        shift_BL = moved(model, recogniser, x_BCHW, face_BE, z_BL, shift_BL, count_B, pace_11)
+    return shift_BL
+
+
+def moved(
+    model: Progressive, recogniser: Recogniser, x_BCHW: Tensor, face_BE: Tensor, z_BL: Tensor, shift_BL: Tensor,
+    count_B: Tensor, pace_B1: Tensor,
+) -> Tensor:  # fmt: skip
+    """A round: the shift_BL of which the decoder makes likelier faces.
+
+    Latents move in proportion to their slopes, known ones by ``pace_B1`` steps, root mean square. Adam, which moves
+    all of them alike, spends bits on those that hardly matter, and takes three times as many rounds.
+    """
+    last_BL = model.planes.last(count_B)
+    shift_BL = shift_BL.detach().requires_grad_(True)
+    known_BL = model.planes.through(z_BL + shift_BL * model.planes.step(last_BL), last_BL)
+    picture_BCHW = model.decoder(known_BL, count_B).clamp(-1, 1)
+    cosine_B = (recogniser(picture_BCHW) * face_BE).sum(1)
+    error_B = (picture_BCHW - x_BCHW).square().mean((1, 2, 3))
+    (slope_BL,) = torch.autograd.grad((error_B + LIKENESS * (1 - cosine_B)).sum(), shift_BL)
+    known_B1 = (last_BL >= 0).sum(1, keepdim=True).clamp(min=1)
+    length_B1 = (slope_BL.square().sum(1, keepdim=True) / known_B1).sqrt().clamp(min=TINY)
+    return (shift_BL.detach() - pace_B1 * slope_BL / length_B1).clamp(-REACH, REACH)

@@ -1,0 +1,131 @@
+"""Find the versions in a store, and verify one before anything is loaded from it."""
+
+import hashlib
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from cameo.errors import RefusedVersion
+from cameo.store.manifest import NAME_PATTERN, Manifest, digest, tag
+
+MANIFEST = "manifest.json"
+WEIGHTS = "model.safetensors"
+CARD = "card.md"
+SETTLED_NS = 2_000_000_000  # no common file system keeps times coarser than this
+
+Fingerprint = tuple[tuple[str | int, ...], ...]
+
+
+@dataclass(frozen=True)
+class StoredVersion:
+    """A verified version. ``digest`` is the SHA-256 of its manifest file, ``tag`` its first two bytes."""
+
+    manifest: Manifest
+    folder: Path
+    digest: str
+    tag: bytes
+    weights: Path
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """Name and version."""
+        return self.manifest.name, self.manifest.version
+
+
+def scan(root: Path) -> list[Path]:
+    """The folders ``<root>/<name>/<version>``, by name and then by number, verified or not.
+
+    Hidden, temporary and any other entries are passed over. Raises OSError if a folder cannot be listed.
+    """
+    return [
+        folder
+        for home in sorted(root.iterdir())
+        if re.fullmatch(NAME_PATTERN, home.name) and home.is_dir()
+        for folder in sorted(
+            (f for f in home.iterdir() if _is_number(f.name) and f.is_dir()), key=lambda f: int(f.name)
+        )
+    ]
+
+
+def read_version(folder: Path) -> StoredVersion:
+    """Verify the version in ``<root>/<name>/<version>``; this reads all of its weights once.
+
+    Raises RefusedVersion, with the reason: the manifest cannot be read, has an unknown schema or belongs
+    into another folder, or the weights are missing or differ from what the manifest says.
+    """
+    name, number = folder.parent.name, folder.name
+    try:
+        stored = read_folder(folder)
+        if (name, number) != (stored.manifest.name, str(stored.manifest.version)):
+            raise ValueError(f"The manifest is of {stored.manifest.name} version {stored.manifest.version}.")
+    except (OSError, ValueError) as error:
+        reason = _reason(error)
+        raise RefusedVersion(
+            f"Version {number} of {name} failed verification: {reason}",
+            name=name,
+            version=int(number) if _is_number(number) else number,
+            reason=reason,
+        ) from error
+    return stored
+
+
+def read_folder(folder: Path) -> StoredVersion:
+    """Verify a version that may still lie in a folder of another name. Raises OSError or ValueError."""
+    data = (folder / MANIFEST).read_bytes()
+    manifest = Manifest.parse(data)
+    weights = folder / manifest.weights.file
+    with weights.open("rb") as file:
+        size = weights.stat().st_size
+        if size != manifest.weights.bytes:
+            raise ValueError(f"The weights have {size} bytes, not {manifest.weights.bytes}.")
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != manifest.weights.sha256:
+        raise ValueError(f"The weights have the SHA-256 {found}, not {manifest.weights.sha256}.")
+    return StoredVersion(manifest, folder, digest(data), tag(data), weights)
+
+
+def stored_tag(folder: Path) -> bytes | None:
+    """The tag in payloads of the version in ``folder``, verified or not; None if its manifest is unreadable."""
+    try:
+        return tag((folder / MANIFEST).read_bytes())
+    except OSError:
+        return None
+
+
+def fingerprint(*paths: Path) -> Fingerprint:
+    """What the file system says of files without reading them; another one after any change. Never raises.
+
+    The time of the last change of any kind is part of it, since a copy may set the time of modification back.
+    """
+    return tuple(_stat(path) for path in paths)
+
+
+def folder_fingerprint(folder: Path) -> Fingerprint:
+    """The :func:`fingerprint` of a version's manifest and weights."""
+    return fingerprint(folder / MANIFEST, *sorted(folder.glob("*.safetensors")))
+
+
+def settled(stamp: Fingerprint) -> bool:
+    """Whether all files were last changed so long ago that the next change gives them another time."""
+    now = time.time_ns()
+    return all(len(one) == 2 or abs(now - int(one[-1])) > SETTLED_NS for one in stamp)
+
+
+def _stat(path: Path) -> tuple[str | int, ...]:
+    try:
+        found = path.stat()
+    except OSError as error:
+        return path.name, error.errno or 0
+    return path.name, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def _is_number(name: str) -> bool:
+    return re.fullmatch("[1-9][0-9]*", name) is not None
+
+
+def _reason(error: Exception) -> str:
+    # An OSError's own words hold the path on this machine, which is no business of the service's clients.
+    if isinstance(error, OSError) and error.filename:
+        return f"{Path(error.filename).name}: {error.strerror}."
+    return str(error)

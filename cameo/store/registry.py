@@ -1,0 +1,328 @@
+"""The versions that are served: verified, loaded, and kept as the store on disk is.
+
+How a model is loaded is the caller's: the store knows files and digests, and no torch. How a version is found
+is in :mod:`cameo.store.snapshot`.
+
+A published version is never changed. So a folder that changes is read again, and as long as it does not hold,
+byte for byte, what was served from it before, that version is refused, also where the old model is still in
+memory: it would go on to make payloads that nobody could read after the next start. A folder that is copied
+into the store slowly is refused until its last byte has come, and then served.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from pydantic import ValidationError
+
+from cameo.errors import RefusedVersion, StoreError, UnknownTag, UnknownVersion
+from cameo.store.manifest import TAG_BYTES, first_problem
+from cameo.store.reader import (
+    Fingerprint,
+    StoredVersion,
+    fingerprint,
+    folder_fingerprint,
+    read_version,
+    scan,
+    settled,
+    stored_tag,
+)
+from cameo.store.snapshot import Entry, Found, Key, Refusal, Snapshot, StoreConfig, not_served
+
+CONFIG = "store.json"
+CHANGED = (
+    "Its manifest is not the one that was served before, and a published version is never changed: put the old "
+    "files back or publish the new ones under the next number. A restart takes the folder as it is."
+)
+
+log = logging.getLogger("cameo.store")
+
+M = TypeVar("M")
+
+
+class Registry(Generic[M]):
+    """All versions in the store at ``root``, each loaded by ``load``. Empty until :meth:`open`.
+
+    ``load`` proves the model, too; it raises whatever it likes where the version is no good. The models of
+    default versions are always in memory. Others are as long as all together take at most ``budget_bytes``
+    (None: no limit; see :attr:`Entry.memory_bytes`); beyond it the one that was asked for least recently goes, and
+    comes back when it is asked for. A model that is asked for is loaded even if it alone is over the budget.
+
+    ``problem`` says, in a sentence, why the store's present state could not be taken in; None if it could.
+
+    Look-ups may run in any thread and never wait, also while :meth:`refresh` runs: each sees one state of the
+    store. Only :attr:`Entry.model` may have to load.
+    """
+
+    def __init__(self, root: Path, load: Callable[[StoredVersion], M], budget_bytes: int | None = None) -> None:
+        self.problem: str | None = None
+        self._root = root
+        self._load = load
+        self._budget = budget_bytes
+        self._snapshot: Snapshot[M] = Snapshot()
+        self._found: Mapping[Key, Found[M]] = {}
+        self._config: StoreConfig | None = None
+        self._digests: dict[Key, str] = {}  # of every version that was ever served
+        self._seen: object = None  # the store's fingerprint when it was last taken in; None: look at all of it
+        self._reported: Snapshot[M] | None = None  # as the last refresh left it
+        # In the order in which they may be taken. Hashing holds up nobody; loading, whoever has to load as well.
+        self._refreshing = threading.Lock()
+        self._loading = threading.Lock()
+        self._swapping = threading.Lock()
+
+    def open(self) -> None:
+        """The first :meth:`refresh`; a store without a usable version is no error here: ``entries`` is empty."""
+        self.refresh()
+
+    def refresh(self) -> bool:
+        """Take in what has changed in the store, if anything has; whether something is served or refused differently.
+
+        Where nothing has changed, no file is read. New and changed versions are verified, loaded as far as the
+        memory goes, and then served all at once; what did not change keeps its model. The log names versions
+        that are newly refused.
+
+        Raises StoreError, and leaves what is served as it was, if the store cannot be listed or has lost all
+        its versions, or if ``store.json`` is broken or names what is not in the store. A changed ``store.json``
+        that chooses a refused version is not taken either, but everything else is, and ``problem`` tells.
+        """
+        with self._refreshing:
+            try:
+                return self._refresh()
+            except Exception as error:
+                self.problem = error.detail if isinstance(error, StoreError) else f"{type(error).__name__}: {error}"
+                self._seen = None
+                raise
+
+    @property
+    def snapshot(self) -> Snapshot[M]:
+        """The present state, for several look-ups that have to agree; it stays as it is when the store changes."""
+        return self._snapshot
+
+    @property
+    def entries(self) -> tuple[Entry[M], ...]:
+        """What is served, by name and version."""
+        snapshot = self._snapshot
+        return tuple(snapshot.entries[key] for key in sorted(snapshot.entries))
+
+    @property
+    def refused(self) -> tuple[Refusal, ...]:
+        """What is in the store and not served, by name and version."""
+        snapshot = self._snapshot
+        return tuple(snapshot.refused[key] for key in sorted(snapshot.refused))
+
+    @property
+    def default_model(self) -> str | None:
+        """``store.json``'s, else the first name with a version that is served; None in an empty store."""
+        return self._snapshot.default_model
+
+    def names(self) -> tuple[str, ...]:
+        """The models with a version that is served."""
+        return self._snapshot.names()
+
+    def versions(self, name: str) -> tuple[int, ...]:
+        """The versions of a model that are served, ascending. Raises UnknownModel."""
+        snapshot = self._snapshot
+        snapshot.default(name)
+        return snapshot.versions(name)
+
+    def default(self, name: str) -> int:
+        """``store.json``'s version of a model, else its highest that is served. Raises UnknownModel.
+
+        A version that ``store.json`` names stays the default even if it is refused: no request gets another
+        model than the one that was chosen for it.
+        """
+        return self._snapshot.default(name)
+
+    def get(self, name: str | None = None, version: int | None = None) -> Entry[M]:
+        """A version, by default the default one. Raises UnknownModel, UnknownVersion or RefusedVersion."""
+        return self._snapshot.get(name, version)
+
+    def by_tag(self, tag: bytes) -> Entry[M]:
+        """The version that a payload's tag names.
+
+        Raises UnknownTag, or RefusedVersion if the version is in the store but not served.
+        """
+        return self._snapshot.by_tag(tag)
+
+    def unknown_tag(self, tag: bytes) -> UnknownTag:
+        """What :meth:`by_tag` raises; for where its version turns out to be withdrawn only once it is loaded."""
+        return self._snapshot.unknown_tag(tag)
+
+    def _refresh(self) -> bool:
+        try:
+            folders = {(folder.parent.name, int(folder.name)): folder for folder in scan(self._root)}
+            stamps = {key: folder_fingerprint(folder) for key, folder in folders.items()}
+            config_stamp = fingerprint(self._root / CONFIG)
+            if self._seen == (stamps, config_stamp) and self._snapshot is self._reported:
+                return False
+            config = _read_config(self._root / CONFIG)
+        except OSError as error:
+            raise StoreError(f"The model store cannot be read: {error}.", root=str(self._root)) from error
+        config.check(set(folders))
+        if not folders and self._snapshot.entries:  # rather a disk that is not mounted than a wish
+            raise StoreError("The model store has lost all its versions.", root=str(self._root))
+
+        found = {key: self._look(key, folder, stamps[key]) for key, folder in folders.items()}
+        snapshot = self._load_defaults(found, config)
+        problem = None
+        if self._config is not None and (chosen := _refused_choice(snapshot, config, self._config)):
+            name, version = chosen
+            problem = f"{CONFIG} chooses version {version} of {name}, which is refused; the defaults stay as they were."
+            config = self._config
+            config.check(set(folders))
+            snapshot = self._load_defaults(found, config)
+        self._load_others(snapshot, found)
+
+        before = self._reported
+        self._reported = snapshot = self._swap(found, config)
+        self._digests |= {key: entry.stored.digest for key, entry in snapshot.entries.items()}
+        with self._loading:
+            self._make_room()
+        again = any(one.again for one in found.values()) or not settled(config_stamp)
+        self._seen = None if again else (stamps, config_stamp)
+        if problem not in (None, self.problem):
+            log.error(problem)
+        self.problem = problem
+        return before is None or snapshot.outline() != before.outline()
+
+    def _look(self, key: Key, folder: Path, stamp: Fingerprint) -> Found[M]:
+        """Verify a folder, unless it is as it was the last time."""
+        before = self._found.get(key)
+        if before is not None and before.stamp == stamp and not before.again:
+            return before
+        served = self._digests.get(key)
+        try:
+            stored = read_version(folder)
+            if served not in (None, stored.digest):
+                raise not_served(key, CHANGED)
+        except RefusedVersion as error:
+            # The disk may recover without a trace, and a file that is being written may grow within one tick.
+            again = isinstance(error.__cause__, OSError) or not settled(stamp)
+            tags = [stored_tag(folder), served and bytes.fromhex(served)[:TAG_BYTES]]
+            return Found(None if again else stamp, error.facts["reason"], tuple(tag for tag in tags if tag))
+        if before is not None and isinstance(before.verdict, Entry):
+            entry = before.verdict
+            if entry.failure is None and entry.stored == stored:
+                return Found(stamp, entry, (stored.tag,))
+        return Found(stamp, Entry(stored, self._load_on_demand), (stored.tag,))
+
+    def _load_defaults(self, found: dict[Key, Found[M]], config: StoreConfig) -> Snapshot[M]:
+        """Load until every default is in memory; where one fails, another version may become its model's default.
+
+        One that is withdrawn meanwhile is taken out of ``found``.
+        """
+        while True:
+            snapshot = Snapshot.of(found, config)
+            missing = [entry for entry in snapshot.defaults() if not entry.loaded]
+            if not missing:
+                return snapshot
+            for entry in missing:
+                with self._loading:
+                    model = self._load_verified(entry, found[entry.stored.key].stamp)
+                if model is None and entry.failure is None:
+                    del found[entry.stored.key]
+
+    def _load_others(self, snapshot: Snapshot[M], found: Mapping[Key, Found[M]]) -> None:
+        """Load what is new, the latest first, as long as there is room."""
+        old = {one.verdict for one in self._found.values()}
+        new = [entry for entry in snapshot.entries.values() if entry not in old and not entry.loaded]
+        for entry in sorted(new, key=lambda entry: entry.stored.manifest.created, reverse=True):
+            used = sum(other.memory_bytes for other in snapshot.entries.values() if other.loaded)
+            if self._budget is None or used + entry.memory_bytes <= self._budget:
+                with self._loading:
+                    self._load_verified(entry, found[entry.stored.key].stamp)
+
+    def _load_on_demand(self, entry: Entry[M]) -> M:
+        """Verify and load a model that is not in memory; one at a time, and nothing twice.
+
+        Raises RefusedVersion, or UnknownVersion where it was withdrawn since the last look at the store.
+        """
+        folder, (name, version) = entry.stored.folder, entry.stored.key
+        with self._loading:
+            model = entry.peek()  # another thread may have been faster
+            if model is None and entry.failure is None:
+                model = self._load_verified(entry, None)
+                if model is None and folder.exists():
+                    self._swap()
+        if model is not None:
+            return model
+        if folder.exists():
+            raise not_served(entry.stored.key, entry.failure or "It was refused.")
+        known = [other for other in self._snapshot.versions(name) if other != version]
+        raise UnknownVersion(
+            f"There is no version {version} of {name} any more.", name=name, version=version, known=known
+        )
+
+    def _load_verified(self, entry: Entry[M], stamp: Fingerprint | None) -> M | None:
+        """Load a model and keep it; None where that fails, and ``entry.failure`` says why.
+
+        It says nothing of a version that was withdrawn meanwhile: that is unknown from then on, not refused.
+        ``stamp`` is the fingerprint from before the files were verified; None: verify them again.
+        """
+        if entry.loaded:
+            return entry.peek()
+        folder = entry.stored.folder
+        self._make_room(entry.memory_bytes)
+        try:
+            if stamp is None:
+                stamp = folder_fingerprint(folder)
+                if read_version(folder).digest != entry.stored.digest:
+                    raise not_served(entry.stored.key, CHANGED)
+            model = self._load(entry.stored)
+            if folder_fingerprint(folder) != stamp:
+                raise not_served(entry.stored.key, "Its files changed while they were being read.")
+        except Exception as error:
+            if not folder.exists():
+                return None
+            if isinstance(error, RefusedVersion):
+                reason, cause = error.facts["reason"], error.__cause__
+            else:
+                log.exception("%s version %d does not load", *entry.stored.key)
+                reason, cause = f"It does not load: {type(error).__name__}: {error}", error
+            entry.fail(reason, again=isinstance(cause, OSError))
+            return None
+        entry.keep(model)
+        return model
+
+    def _make_room(self, wanted: int = 0) -> None:
+        """Drop models until there is room for ``wanted`` bytes, the least recently used first, and no default."""
+        if self._budget is None:
+            return
+        snapshot = self._snapshot
+        loaded = {entry for entry in snapshot.entries.values() if entry.loaded}
+        over = sum(entry.memory_bytes for entry in loaded) + wanted - self._budget
+        for entry in sorted(loaded - set(snapshot.defaults()), key=lambda entry: entry.used):
+            if over <= 0:
+                break
+            entry.drop()
+            over -= entry.memory_bytes
+
+    def _swap(self, found: Mapping[Key, Found[M]] | None = None, config: StoreConfig | None = None) -> Snapshot[M]:
+        """Serve another state of the store; by default the one that is served, less what has failed since."""
+        with self._swapping:
+            self._found = self._found if found is None else found
+            self._config = config or self._config or StoreConfig()
+            before, snapshot = self._snapshot, Snapshot.of(self._found, self._config)
+            self._snapshot = snapshot
+        for key in sorted(snapshot.refused.keys() - before.refused.keys()):
+            log.error("refused %s version %d: %s", *key, snapshot.refused[key].reason)
+        return snapshot
+
+
+def _read_config(path: Path) -> StoreConfig:
+    if not path.exists():
+        return StoreConfig()
+    try:
+        return StoreConfig.model_validate_json(path.read_bytes(), strict=True)
+    except ValidationError as error:
+        raise StoreError(f"{path.name} is broken: {first_problem(error)}.", file=path.name) from error
+
+
+def _refused_choice(snapshot: Snapshot[M], config: StoreConfig, before: StoreConfig) -> Key | None:
+    """A refused version that ``config`` makes a default, and ``before`` did not."""
+    chosen = dict(config.default_versions.items() - before.default_versions.items())
+    if config.default_model not in (None, before.default_model):
+        chosen.setdefault(config.default_model, snapshot.default_versions[config.default_model])
+    return next((key for key in sorted(chosen.items()) if key in snapshot.refused), None)
