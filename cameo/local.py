@@ -89,9 +89,10 @@ class Cameo:
     @property
     def models(self) -> tuple[ModelVersion, ...]:
         """What is in the store and usable, by name and version."""
+        default = self._versions.snapshot.default
         return tuple(
             ModelVersion(
-                m.name, m.version, m.version == self._versions.default(m.name), m.portrait, m.rates, m.default_rate,
+                m.name, m.version, m.version == default(m.name), m.portrait, m.rates, m.default_rate,
                 m.model_dump(mode="json"),
             )
             for m in (entry.stored.manifest for entry in self._versions.entries)

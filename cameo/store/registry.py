@@ -71,7 +71,9 @@ class Registry(Generic[M]):
         self._digests: dict[Key, str] = {}  # of every version that was ever served
         self._seen: object = None  # the store's fingerprint when it was last taken in; None: look at all of it
         self._reported: Snapshot[M] | None = None  # as the last refresh left it
-        # In the order in which they may be taken. Hashing holds up nobody; loading, whoever has to load as well.
+        # In the order in which they may be taken, each for as short as possible. While a refresh hashes a new version,
+        # requests may load others; while it loads one, only requests for a model that is not in memory wait. All
+        # others take no lock: they read the one snapshot, which is replaced whole.
         self._refreshing = threading.Lock()
         self._loading = threading.Lock()
         self._swapping = threading.Lock()
@@ -116,28 +118,9 @@ class Registry(Generic[M]):
         snapshot = self._snapshot
         return tuple(snapshot.refused[key] for key in sorted(snapshot.refused))
 
-    @property
-    def default_model(self) -> str | None:
-        """``store.json``'s, else the first name with a version that is served; None in an empty store."""
-        return self._snapshot.default_model
-
     def names(self) -> tuple[str, ...]:
         """The models with a version that is served."""
         return self._snapshot.names()
-
-    def versions(self, name: str) -> tuple[int, ...]:
-        """The versions of a model that are served, ascending. Raises UnknownModel."""
-        snapshot = self._snapshot
-        snapshot.default(name)
-        return snapshot.versions(name)
-
-    def default(self, name: str) -> int:
-        """``store.json``'s version of a model, else its highest that is served. Raises UnknownModel.
-
-        A version that ``store.json`` names stays the default even if it is refused: no request gets another
-        model than the one that was chosen for it.
-        """
-        return self._snapshot.default(name)
 
     def get(self, name: str | None = None, version: int | None = None) -> Entry[M]:
         """A version, by default the default one. Raises UnknownModel, UnknownVersion or RefusedVersion."""
