@@ -1,12 +1,15 @@
 """Every setting of the service, with its unit. Environment variables: ``CAMEO_`` and the name in capitals."""
 
+import difflib
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+NO_SETTINGS = {"CAMEO_REVISION"}  # what an image was built from, for manifests of versions trained in it
 ORIGIN = re.compile(r"\*|https?://[^\s/,*]+")
 
 Effort = Literal["fast", "good", "best"]  # how hard tokens are searched for: keys of cameo.nn.search.ROUNDS
@@ -89,3 +92,16 @@ class Settings(BaseSettings):
             if not ORIGIN.fullmatch(origin):
                 raise ValueError(f"{origin} is not an origin: https:// and a host, and nothing after it")
         return origins
+
+
+def unknown_variables(environment: Mapping[str, str]) -> list[str]:
+    """A sentence for each ``CAMEO_*`` variable that is no setting: somebody believes that it does something."""
+    prefix = Settings.model_config["env_prefix"]
+    known = {prefix + name.upper() for name in Settings.model_fields}
+    wrong = sorted(name for name in environment if name.startswith(prefix) and name not in known | NO_SETTINGS)
+    return [f"{name} is no setting{_meant(name, known)}" for name in wrong]
+
+
+def _meant(name: str, known: set[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.85)
+    return f"; is {close[0]} meant?" if close else ": docs/settings.md has them all"

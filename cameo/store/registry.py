@@ -24,6 +24,7 @@ from cameo.store.reader import (
     StoredVersion,
     fingerprint,
     folder_fingerprint,
+    read_json,
     read_version,
     scan,
     settled,
@@ -303,9 +304,11 @@ def _read_config(path: Path) -> StoreConfig:
     if not path.exists():
         return StoreConfig()
     try:
-        return StoreConfig.model_validate_json(path.read_bytes(), strict=True)
+        return StoreConfig.model_validate_json(read_json(path), strict=True)
     except ValidationError as error:
         raise StoreError(f"{path.name} is broken: {first_problem(error)}.", file=path.name) from error
+    except ValueError as error:
+        raise StoreError(f"{path.name} is broken: {error}", file=path.name) from error
 
 
 def _refused_choice(snapshot: Snapshot[M], config: StoreConfig, before: StoreConfig) -> Key | None:
