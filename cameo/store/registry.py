@@ -49,6 +49,7 @@ class Registry(Generic[M]):
     default versions are always in memory. Others are as long as all together take at most ``budget_bytes``
     (None: no limit; see :attr:`Entry.memory_bytes`); beyond it the one that was asked for least recently goes, and
     comes back when it is asked for. A model that is asked for is loaded even if it alone is over the budget.
+    A registry that is not ``eager`` loads each model when it is first asked for.
 
     ``problem`` says, in a sentence, why the store's present state could not be taken in; None if it could.
 
@@ -56,11 +57,14 @@ class Registry(Generic[M]):
     store. Only :attr:`Entry.model` may have to load.
     """
 
-    def __init__(self, root: Path, load: Callable[[StoredVersion], M], budget_bytes: int | None = None) -> None:
+    def __init__(
+        self, root: Path, load: Callable[[StoredVersion], M], budget_bytes: int | None = None, *, eager: bool = True
+    ) -> None:
         self.problem: str | None = None
         self._root = root
         self._load = load
         self._budget = budget_bytes
+        self._eager = eager
         self._snapshot: Snapshot[M] = Snapshot()
         self._found: Mapping[Key, Found[M]] = {}
         self._config: StoreConfig | None = None
@@ -173,7 +177,8 @@ class Registry(Generic[M]):
             config = self._config
             config.check(set(folders))
             snapshot = self._load_defaults(found, config)
-        self._load_others(snapshot, found)
+        if self._eager:
+            self._load_others(snapshot, found)
 
         before = self._reported
         self._reported = snapshot = self._swap(found, config)
@@ -216,7 +221,7 @@ class Registry(Generic[M]):
         while True:
             snapshot = Snapshot.of(found, config)
             missing = [entry for entry in snapshot.defaults() if not entry.loaded]
-            if not missing:
+            if not missing or not self._eager:
                 return snapshot
             for entry in missing:
                 with self._loading:
