@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[2] / ".ci" / "release.py"
+SCRIPT = Path(__file__).parents[2] / "deploy" / "release.py"
 ENTRY = "## 1.2.0 - 2026-11-29\n\n### Added\n\n- Something.\n"
 
 
