@@ -74,7 +74,7 @@ async def compare_(
     service: Service = request.app.state.service
     media_type = negotiate(request, JSON, "image/png")
     coders = await _coders(service, models, _numbers(max_bytes))
-    efforts = {coder: service.effort(coder, effort) if coder.prior else "fast" for coder, _ in coders}
+    efforts = {coder: service.effort(coder, effort) if coder.searchable else "fast" for coder, _ in coders}
     wanted = _items(codecs.lower())
     if unknown := [codec for codec in wanted if codec not in CODECS]:
         raise InvalidParameter(

@@ -189,8 +189,8 @@ class Service:
         """
         if wanted is None:
             usual = self.settings.effort or ("fast" if many or not self._searches else "good")
-            return usual if coder.prior is not None else "fast"
-        if ROUNDS[wanted] and coder.prior is None:
+            return usual if coder.searchable else "fast"
+        if ROUNDS[wanted] and not coder.searchable:
             raise InvalidParameter(
                 f"effort={wanted} is for models with several rates; {coder.manifest.name} has one", parameter="effort"
             )
