@@ -36,6 +36,16 @@ class TokenCoding(ABC):
     def __init__(self, levels: NDArray[np.int64]) -> None:
         self.levels = levels
 
+    @property
+    def bits(self) -> int:
+        """Bits of all tokens, where each takes ceil(log2(its levels))."""
+        return fixed.body_bits(self.levels)
+
+    @property
+    @abstractmethod
+    def payload_bytes(self) -> int | None:
+        """Bytes of every payload, frame included; None where payloads have any length."""
+
     @abstractmethod
     def pack(
         self, tokens: NDArray[Integer], tag: bytes, max_bytes: int | None = None
@@ -98,7 +108,6 @@ class Fixed(TokenCoding):
 
     @property
     def payload_bytes(self) -> int:
-        """Bytes of every payload, frame included."""
         return OVERHEAD + fixed.body_bytes(self.levels)
 
     def pack(
@@ -121,6 +130,7 @@ class Progressive(TokenCoding):
 
     number = Coding.PROGRESSIVE
     several_rates = True
+    payload_bytes = None
 
     def __init__(self, prior: Prior) -> None:
         super().__init__(np.full(len(prior), VALUES, np.int64))
