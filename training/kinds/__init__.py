@@ -27,7 +27,10 @@ def kind_named(config: Mapping[str, Any]) -> type[Kind[Any]]:
     """The kind of the ``model`` section of a recipe. ValueError where nothing says how it is trained."""
     name = config["kind"]
     if name not in KINDS:
-        raise ValueError(f"model.kind is {name!r}, which training does not know; allowed: {', '.join(KINDS)}")
+        raise ValueError(
+            f"model.kind is {name!r}, which training does not know; allowed: {', '.join(KINDS)}. A new kind needs a line "
+            "in training/kinds/__init__.py"
+        )
     return KINDS[name]
 
 
