@@ -28,8 +28,8 @@ def kind_named(config: Mapping[str, Any]) -> type[Kind[Any]]:
     name = config["kind"]
     if name not in KINDS:
         raise ValueError(
-            f"model.kind is {name!r}, which training does not know; allowed: {', '.join(KINDS)}. A new kind needs a line "
-            "in training/kinds/__init__.py"
+            f"model.kind is {name!r}, which training does not know; allowed: {', '.join(KINDS)}. "
+            "A new kind needs a line in training/kinds/__init__.py"
         )
     return KINDS[name]
 
