@@ -15,6 +15,7 @@ from app.config import Settings, unknown_variables
 from app.observe import logs
 from app.serve import processes
 from app.serve.sockets import bind
+from cameo.validation import problems
 
 
 def main(arguments: Sequence[str] = ()) -> int:
@@ -45,10 +46,10 @@ def serve() -> int:
     try:
         settings = Settings()
     except ValidationError as error:
-        for problem in error.errors():
-            name = "CAMEO_" + "_".join(map(str, problem["loc"])).upper()
-            said = problem["msg"].removeprefix("Value error, ")
-            print(f"cameo: {name}={problem['input']}: {said}", file=sys.stderr)
+        for problem in problems(error):
+            name = "CAMEO_" + problem.place.replace(".", "_").upper()
+            said = problem.message.removeprefix("Value error, ")
+            print(f"cameo: {name}={problem.value}: {said}", file=sys.stderr)
         return 2
     if settings.processes > 1:
         logs.configure(settings.log_level, settings.log_format)

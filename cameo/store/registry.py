@@ -18,7 +18,7 @@ from typing import Generic, TypeVar
 from pydantic import ValidationError
 
 from cameo.errors import RefusedVersion, StoreError, UnknownTag, UnknownVersion
-from cameo.store.manifest import TAG_BYTES, first_problem
+from cameo.store.manifest import TAG_BYTES
 from cameo.store.reader import (
     Fingerprint,
     StoredVersion,
@@ -31,6 +31,7 @@ from cameo.store.reader import (
     stored_tag,
 )
 from cameo.store.snapshot import Entry, Found, Key, Refusal, Snapshot, StoreConfig, not_served
+from cameo.validation import first_problem
 
 CONFIG = "store.json"
 CHANGED = (

@@ -96,7 +96,7 @@ def collect(names: list[str], runs: Path, evaluation: dict[str, Any]) -> Stories
     for name in dict.fromkeys(names):
         folder = runs / name
         if not (folder / "checkpoint.pt").is_file():
-            missing[name] = f"train it: `python -m training run training/recipes/{name}.toml --data ...`"
+            missing[name] = f"train it: `python -m training run training/experiments/recipes/{name}.toml --data ...`"
             continue
         run, log = read_run(folder), read_table(folder / "log.csv")
         if "finished" not in run.state:

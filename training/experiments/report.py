@@ -1,7 +1,7 @@
 """``python -m training report``: the two experiments that Cameo grew from, told by finished runs.
 
 A page of Markdown and its plots. Every number on it is computed from the runs and from their evaluation, but for what
-was measured of the first seed's own checkpoints (:data:`training.reporting.chapters.SEED`).
+was measured of checkpoints published earlier (:data:`training.experiments.chapters.EARLIER`).
 """
 
 import argparse
@@ -17,14 +17,14 @@ from cameo.pictures.quality import SIDE
 from training.data.portraits import open_portraits
 from training.evaluation.charts import FACES, Strip, faces_sheet, rates
 from training.evaluation.contenders import Pixels
+from training.experiments.chapters import ablation, absent, answer, comparison_table, equal, how, losses, named, theirs
+from training.experiments.stories import Story, collect, read_evaluation
 from training.files import replace
 from training.plots import draw, grid, png
-from training.reporting.chapters import ablation, absent, answer, equal, how, losses, named, seeds_table, theirs
-from training.reporting.stories import Story, collect, read_evaluation
 
-TABLE = ("seed-vae-64-20", "seed-vae-64-50", "seed-vqvae-64-20", "seed-vqvae-128-50")
+TABLE = ("compare-vae-64-20", "compare-vae-64-50", "compare-vqvae-64-20", "compare-vqvae-128-50")
 ABLATION = ("ablate-all", "ablate-no-ema", "ablate-no-annealing", "ablate-no-revival", "ablate-none")
-EQUAL = ("seed-vae-64-equal", "seed-vqvae-64-20")
+EQUAL = ("compare-vae-64-equal", "compare-vqvae-64-20")
 MAX_PIXELS = 100_000_000
 FROM_THE_TOP = (
     "From the top: the originals, and what each run makes of them, by way of a payload. Bytes and identity are the "
@@ -45,8 +45,8 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     c.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the run folders; default: runs")
     c.add_argument("--out", type=Path, default=Path("docs/report.md"), help="page to write; default: docs/report.md")
     for option, default, what in (
-        ("--table", TABLE, "the first seed's table"),
-        ("--ablation", ABLATION, "the second seed's comparison; the first run has everything"),
+        ("--table", TABLE, "the VAE comparison"),
+        ("--ablation", ABLATION, "the LFW experiment: its ablation; the first run has everything"),
         ("--equal", EQUAL, "two models at equal bytes"),
     ):
         c.add_argument(
@@ -81,9 +81,9 @@ def _report(options: argparse.Namespace) -> int:
         rivals = [row for row in evaluation["rows"] if row["kind"] != "model"]
         chart = png(rates([*map(named, main), *rivals]))
         page += [*answer(evaluation, main), picture("rates.png", "Bytes against quality", chart)]
-    page += ["## The first experiment: VAE and VQ-VAE"]
+    page += ["## The VAE comparison: VAE and VQ-VAE"]
     if table:
-        page += seeds_table(table)
+        page += comparison_table(table)
     page += absent(stories, options.table)
     if compared := theirs(evaluation, table):
         page += ["### Ours against theirs", *compared]
@@ -100,7 +100,7 @@ def _report(options: argparse.Namespace) -> int:
             picture("faces.png", "Originals and what comes back, a line a run", faces_sheet(strips(faces, main))),
             f"{FROM_THE_TOP} {options.credit}".rstrip(),
         ]
-    page += ["## The second experiment: what keeps a codebook alive"]
+    page += ["## The LFW experiment: what keeps a codebook alive"]
     if techniques:
         page += [
             *ablation(techniques),

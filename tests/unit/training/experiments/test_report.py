@@ -16,10 +16,10 @@ from cameo.nn.vae import VAE
 from tests.faces import astronaut
 from training.checkpoint import write
 from training.evaluation.trained import from_run, read_run
+from training.experiments import report
+from training.experiments.chapters import answer, equal
+from training.experiments.stories import Story, collect
 from training.recipe import Recipe
-from training.reporting import report
-from training.reporting.chapters import answer, equal
-from training.reporting.stories import Story, collect
 
 SMALL = {"size": 64, "patch": 16, "bands": 8, "latents": [20, 4], "width": 8, "depth": 1, "refine": 4}
 MODELS: dict[str, dict[str, Any]] = {
@@ -77,10 +77,10 @@ def row(runs: Path, name: str, size: float, accuracy: float, perplexity: float =
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("report") / "runs"
-    make_run(folder, "seed-vae-64-20", "vae")
-    make_run(folder, "seed-vqvae-64-20", "vqvae", steps=80)
-    make_run(folder, "seed-vqvae-128-50", "vqvae", finished=False)
-    make_run(folder, "seed-vae-64-equal", "vae", steps=19)
+    make_run(folder, "compare-vae-64-20", "vae")
+    make_run(folder, "compare-vqvae-64-20", "vqvae", steps=80)
+    make_run(folder, "compare-vqvae-128-50", "vqvae", finished=False)
+    make_run(folder, "compare-vae-64-equal", "vae", steps=19)
     make_run(folder, "ablate-all", "grid", anneal=0.9)
     make_run(folder, "ablate-no-revival", "grid", anneal=0.9, revive=0.0)
     make_run(folder, "ablate-none", "grid", update="gradient", revive=0.0)
@@ -94,8 +94,8 @@ def evaluation(runs: Path) -> dict[str, Any]:
         "pairs": {"same": 30, "different": 31, "coded": 50, "sha256": "1" * 64}, "recognisers": ["sface", "dlib"],
         "rows": [
             {"label": "uncompressed", "kind": "uncompressed", "verification": verification(49152, 0.985)},
-            row(runs, "seed-vae-64-20", 68, 0.911),
-            row(runs, "seed-vqvae-64-20", 292, 0.979),
+            row(runs, "compare-vae-64-20", 68, 0.911),
+            row(runs, "compare-vqvae-64-20", 292, 0.979),
             row(runs, "ablate-all", 292, 0.9, 12.0),
             row(runs, "ablate-no-revival", 292, 0.88, 7.0),
             row(runs, "ablate-none", 292, 0.8, 3.0),
@@ -142,33 +142,33 @@ def table_row(page: str, start: str) -> list[list[str]]:
 
 
 def test_the_question_is_answered_by_the_evaluation(page: str) -> None:
-    assert "**By SFace: yes, in 292 bytes.** With `seed-vqvae-64-20`" in page
+    assert "**By SFace: yes, in 292 bytes.** With `compare-vqvae-64-20`" in page
     assert "accuracy of 0.979 (0.969 to 0.989) and accepts 0.929 (0.919 to 0.939)" in page
     assert "uncompressed, that is 0.985 (0.975 to 0.995) and 0.935 (0.925 to 0.945)" in page
-    assert table_row(page, "**seed-vae-64-20**")[0][5] == "no"
-    assert table_row(page, "**seed-vqvae-64-20**")[0][5] == "yes"
+    assert table_row(page, "**compare-vae-64-20**")[0][5] == "no"
+    assert table_row(page, "**compare-vqvae-64-20**")[0][5] == "yes"
 
 
 def test_where_no_run_keeps_identity_the_answer_is_no(runs: Path, evaluation: dict[str, Any]) -> None:
     changed = deepcopy(evaluation)
     for r in changed["rows"][1:]:
         r["verification"]["dlib"]["accuracy"] = figure(0.55)
-    text, table, _ = answer(changed, told(runs, changed, "seed-vae-64-20", "seed-vqvae-64-20"))
+    text, table, _ = answer(changed, told(runs, changed, "compare-vae-64-20", "compare-vqvae-64-20"))
     assert "By dlib's network, which took no part in training: not in these runs." in text
-    assert table_row(table, "**seed-vqvae-64-20**")[0][5] == "yes"
-    assert table_row(table, "**seed-vqvae-64-20**")[0][9] == "no"
+    assert table_row(table, "**compare-vqvae-64-20**")[0][5] == "yes"
+    assert table_row(table, "**compare-vqvae-64-20**")[0][9] == "no"
 
 
-def test_the_seeds_table_has_its_measure_beside_the_true_one(page: str) -> None:
-    cells = table_row(page, "**seed-vae-64-20**")[1]
+def test_the_comparison_table_has_its_measure_beside_the_true_one(page: str) -> None:
+    cells = table_row(page, "**compare-vae-64-20**")[1]
     assert cells[1:] == ["8", "12,288", "1,536 (1,516 to 1,556)", "8.0", "68", "181", "0.133"]
     assert "By that measure these runs compress 8.0 times, in truth 42 to 181 times." in page
 
 
 def test_ours_are_compared_with_theirs_by_what_is_lost(page: str) -> None:
-    ours, seeds = "`seed-vqvae-64-20`, 292 bytes: 0.6 points", "The seed's checkpoint, 288 bytes: 3.8."
+    ours, earlier = "`compare-vqvae-64-20`, 292 bytes: 0.6 points", "The earlier checkpoint, 288 bytes: 3.8."
     assert ours in page
-    assert seeds in page
+    assert earlier in page
 
 
 def test_the_ablation_compares_with_the_first_run(page: str) -> None:
@@ -183,14 +183,14 @@ def test_the_ablation_compares_with_the_first_run(page: str) -> None:
 def test_two_models_at_equal_bytes(runs: Path, evaluation: dict[str, Any], identity: float, said: str) -> None:
     changed = deepcopy(evaluation)
     changed["rows"][1]["identity"] = figure(identity)
-    text, _ = equal(told(runs, changed, "seed-vae-64-20", "seed-vqvae-64-20"))
-    assert f"- identity: `seed-vqvae-64-20` (292 bytes) is ahead of `seed-vae-64-20` (68 bytes) {said}\n" in text
+    text, _ = equal(told(runs, changed, "compare-vae-64-20", "compare-vqvae-64-20"))
+    assert f"- identity: `compare-vqvae-64-20` (292 bytes) is ahead of `compare-vae-64-20` (68 bytes) {said}\n" in text
 
 
 def test_losses_and_training_are_those_of_the_runs(page: str) -> None:
-    assert "- `seed-vae-64-20` ended at 0.225 after 40 steps: reconstruction 0.2, KL 0.025." in page
-    assert "- `seed-vqvae-64-20` ended at 0.1125 after 80 steps: reconstruction 0.1, commitment 0.0125." in page
-    assert table_row(page, "**seed-vqvae-64-20**")[-1][1:] == [
+    assert "- `compare-vae-64-20` ended at 0.225 after 40 steps: reconstruction 0.2, KL 0.025." in page
+    assert "- `compare-vqvae-64-20` ended at 0.1125 after 80 steps: reconstruction 0.1, commitment 0.0125." in page
+    assert table_row(page, "**compare-vqvae-64-20**")[-1][1:] == [
         "80", "16.0", "3", "250", "0", "an abacus", "`0123456789ab`"
     ]  # fmt: skip
     assert "- trained on faces: 80 pictures of 7 people; CC0" in page
@@ -211,11 +211,12 @@ def test_what_is_missing_is_named_with_the_way_to_get_it(
 ) -> None:
     changed = evaluation | {"rows": [r for r in evaluation["rows"] if r.get("name") != "ablate-none"]}
     page = make_report(tmp_path, runs, changed, "--ablation", "ablate-none")
-    assert "- `seed-vae-64-50` is not here: train it: `python -m training run training/recipes/seed-vae-64-50" in page
-    assert "- `seed-vqvae-128-50` is not here: it stands at step 40; the command that began it goes on" in page
+    recipe = "training/experiments/recipes/compare-vae-64-50"
+    assert f"- `compare-vae-64-50` is not here: train it: `python -m training run {recipe}" in page
+    assert "- `compare-vqvae-128-50` is not here: it stands at step 40; the command that began it goes on" in page
     assert f"- `ablate-none` is not here: it is trained, not evaluated: `python -m training evaluate {runs}" in page
-    assert f"- `seed-vae-64-equal` is not here: {runs}/seed-vae-64-equal/log.csv is empty" in page
-    assert "missing: seed-vae-64-50: train it" in capsys.readouterr().out
+    assert f"- `compare-vae-64-equal` is not here: {runs}/compare-vae-64-equal/log.csv is empty" in page
+    assert "missing: compare-vae-64-50: train it" in capsys.readouterr().out
     assert "faces.png" not in page, "nobody named a picture that may be shown"
 
 
@@ -225,7 +226,7 @@ def test_what_is_missing_is_named_with_the_way_to_get_it(
         ({"format": 7}, "is no evaluation .format 7."),
         ({"pairs": None}, "says nothing of identity: evaluate with --faces and --pairs"),
         ({"recognisers": ["dlib"]}, "says nothing of identity"),
-        ({"rows": []}, "no finished and evaluated run below .*runs is one of seed-vae-64-20"),
+        ({"rows": []}, "no finished and evaluated run below .*runs is one of compare-vae-64-20"),
     ],
 )
 def test_an_evaluation_that_cannot_be_told_is_a_clear_error(
@@ -239,4 +240,4 @@ def test_an_evaluation_of_other_weights_is_refused(runs: Path, evaluation: dict[
     changed = deepcopy(evaluation)
     changed["rows"][1]["sha256"] = "0" * 64
     with pytest.raises(ValueError, match="other weights now than those that were evaluated"):
-        collect(["seed-vae-64-20"], runs, changed)
+        collect(["compare-vae-64-20"], runs, changed)
