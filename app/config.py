@@ -35,8 +35,11 @@ class Settings(BaseSettings):
     processes: int = Field(
         default=1, ge=1, le=256, description="services behind the port, each with its own models, workers and queue"
     )
-    queue_seconds: float = Field(
-        default=2.0, gt=0, le=600, description="work that may wait for each worker, seconds; more is refused with 429"
+    queue_seconds: float | None = Field(
+        default=None,
+        gt=0,
+        le=600,
+        description="work that may wait for each worker, seconds; beyond it, 429; default: .7 of the deadline",
     )
     deadline_ms: int = Field(
         default=30_000, ge=1, le=3_600_000, description="where a request sets no Cameo-Deadline-Ms; later is 504"

@@ -7,6 +7,7 @@ def job() -> Job[bytes]:
 """
 
 import time
+from bisect import insort
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ class Timings:
     def __init__(self) -> None:
         self.began = time.perf_counter()
         self.seconds: dict[str, float] = {}
+        self.turn = False  # it was told to come now, and its place in the queue was kept
 
     def add(self, name: str, seconds: float) -> None:
         self.seconds[name] = self.seconds.get(name, 0.0) + seconds
@@ -44,7 +46,8 @@ class Lane:
 
     ``run`` takes up to ``limit`` items and gives as many results, each the same whatever it is together with. What a
     batch of n takes is a n + b: the first items of ``fit`` are measured by :meth:`warm`. To a ``patient`` lane jobs
-    come again and again, and stand in line with new ones each time.
+    come again and again, and stand in line with new ones each time. Whose turn it is there is the oldest job's: were
+    all to advance together, all would be late where the last of them is.
     """
 
     def __init__(
@@ -54,12 +57,21 @@ class Lane:
         self.limit = limit
         self.patient = patient
         self.fit = Fit(0.01, 0.0)
-        self.waiting: deque[Task] = deque()
+        self.waiting: deque[Task] = deque()  # the oldest job first
+        self.turns: deque[float] = deque()  # when each of those came, the first to come first
         self.coming = 0  # accepted jobs that will be here
         self._run = run
 
     def __call__(self, items: list[Any]) -> list[Any]:
         return self._run(items)
+
+    def add(self, task: "Task") -> None:
+        self.turns.append(task.since)
+        insort(self.waiting, task, key=lambda each: each.accepted)
+
+    def pop(self) -> "Task":
+        self.turns.popleft()
+        return self.waiting.popleft()
 
     def warm(self, item: Any) -> None:
         """Measure a batch of one and the largest one, so that the line is known before the first request."""
@@ -97,8 +109,9 @@ class Task:
     deadline: float
     timings: Timings
     done: Callable[[Any, BaseException | None], None]
-    cost: float = 0.0  # seconds of work expected
-    busy: float = 0.0  # seconds of work so far
+    cost: float = 0.0  # seconds of CPU time expected
+    busy: float = 0.0  # seconds of CPU time so far
+    accepted: float = field(default_factory=time.perf_counter)
     since: float = field(default_factory=time.perf_counter)  # it has been waiting
     left: bool = False  # its client has
     value: Any = None  # what the job's next step gets

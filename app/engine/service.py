@@ -18,7 +18,7 @@ from app.config import Settings
 from app.engine.device import Device, choose
 from app.engine.jobs import Call, Job, Lane, Timings
 from app.engine.models import Coder
-from app.engine.scheduler import Kind, Scheduler
+from app.engine.scheduler import HOPE, Kind, Scheduler
 from app.engine.watch import Watch
 from app.errors import InvalidParameter, NotReady, OverlongPayload, UnknownVersion
 from app.images import decode, encode, megapixels
@@ -33,6 +33,7 @@ log = logging.getLogger("cameo.service")
 
 T = TypeVar("T")
 
+ROUND_SECONDS = 0.03  # of CPU time, for a round of a search, until some have been measured
 MOST_PAYLOAD_BYTES = 2**16  # far above any payload; the checksum of a whole upload would hold up other requests
 
 
@@ -72,7 +73,8 @@ class Service:
         torch.set_num_threads(1)
         cv2.setNumThreads(1)
         workers = settings.workers or -(-self.device.cpus // settings.processes)
-        self.scheduler = Scheduler(workers, settings.queue_seconds, metrics)
+        queue_seconds = settings.queue_seconds or HOPE * settings.deadline_ms / 1e3
+        self.scheduler = Scheduler(workers, queue_seconds, metrics)
         self.registry: Registry[Coder] = Registry(
             settings.store,
             lambda stored: Coder(stored, self.device.torch, settings.backend),
@@ -155,7 +157,8 @@ class Service:
         ImageError or BudgetTooSmall, at once.
         """
         budget = coder.budget(max_bytes)
-        kind = Kind(f"compress {frame} {coder.size} {effort}", megapixels(data, self.settings.max_pixels))
+        pixels, rounds = megapixels(data, self.settings.max_pixels), ROUNDS[effort]
+        kind = Kind(f"compress {frame} {coder.size} {effort}", pixels, 0.03 + ROUND_SECONDS * rounds)
 
         def job() -> Job[Compressed]:
             framed = self.frame(data, frame, coder.size, timings)
@@ -164,7 +167,7 @@ class Service:
                 payload, held = coder.pack_first(tokens, budget)
             return Compressed(coder, effort, len(data), framed, held, payload)
 
-        return Work(job(), kind, coder.searching if ROUNDS[effort] else coder.encoding)
+        return Work(job(), kind, coder.searching if rounds else coder.encoding)
 
     def tokens(
         self, portrait: Pixels, coder: Coder, budget: int | None, effort: str, timings: Timings
