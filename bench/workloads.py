@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
@@ -10,7 +11,9 @@ import torch
 from app import codec
 from app.engine.models import Coder
 from app.images import decode, encode
+from app.nn.recogniser import SFace
 from app.portrait import Framer, asis
+from app.quality import installed_judge
 from app.store.reader import StoredVersion
 from bench.stores import default_version
 
@@ -29,6 +32,8 @@ class Workload:
     accept: str
     body: bytes
     bare: Callable[[], bytes]
+    peers: bool = True
+    """Whether other servers do it, too."""
 
     def request(self, deadline_ms: int | None = DEADLINE_MS) -> bytes:
         """The whole HTTP/1.1 request."""
@@ -44,7 +49,8 @@ class Workload:
 def workloads(stored: StoredVersion, photo: bytes) -> list[Workload]:
     """``photo``: find the face in a photo and compress it. ``portrait``: compress a PNG that is a portrait already.
 
-    ``reconstruct``: draw a payload as a PNG. One thread a core is the process's own, as in the service.
+    ``reconstruct``: draw a payload as a PNG. ``search``: a photo at the default effort, where that is a search. One
+    thread a core is the process's own, as in the service.
     """
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
@@ -60,7 +66,7 @@ def workloads(stored: StoredVersion, photo: bytes) -> list[Workload]:
 
     portrait = encode(framer.auto(decode(photo, MAX_PIXELS), coder.size).portrait, "image/png")
     payload = compress(photo, "auto")
-    return [
+    works = [
         Workload(
             "photo", "/compress?frame=auto&effort=fast", "image/jpeg", PAYLOAD, photo, lambda: compress(photo, "auto")
         ),
@@ -74,6 +80,15 @@ def workloads(stored: StoredVersion, photo: bytes) -> list[Workload]:
         ),
         Workload("reconstruct", "/reconstruct", PAYLOAD, "image/png", payload, reconstruct),
     ]
+    if coder.prior is not None and (judge := installed_judge()) and find_spec("onnx"):
+        recogniser = SFace(judge)
+
+        def search() -> bytes:
+            portrait = framer.auto(decode(photo, MAX_PIXELS), coder.size).portrait
+            return coder.pack(coder.search(recogniser, portrait, None, "good").finish().numpy())
+
+        works.append(Workload("search", "/compress?frame=auto", "image/jpeg", PAYLOAD, photo, search, peers=False))
+    return works
 
 
 def of_store(store: Path, photo: bytes) -> list[Workload]:
