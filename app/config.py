@@ -51,11 +51,11 @@ class Settings(BaseSettings):
         le=256,
         description="services behind the port, each with its own models, workers and queue; more than 1 on Linux only",
     )
-    queue_seconds: float = Field(
-        default=2.0,
+    queue_seconds: float | None = Field(
+        default=None,
         gt=0,
         le=600,
-        description="seconds of work that may wait for each worker; more is refused with 429 and Retry-After",
+        description="seconds of work that may wait for each worker; more is refused with 429 and Retry-After, and a turn is kept; default: .7 of the deadline",
     )
     deadline_ms: int = Field(
         default=30_000,
