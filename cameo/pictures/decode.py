@@ -46,6 +46,15 @@ _READERS: Final[Mapping[str, type[ImageFile.ImageFile]]] = {
 pillow_heif.options.DECODE_THREADS = 1  # a picture has one worker
 pillow_heif.options.THUMBNAILS = pillow_heif.options.DEPTH_IMAGES = pillow_heif.options.AUX_IMAGES = False
 
+_TURNS: Final = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 _SRGB_NAMES: Final = ("sRGB IEC61966", "sRGB built-in")
 _STRIP_PIXELS: Final = 2**19  # converted at once: the steps in between fit into a CPU's cache
 _PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0  # a tag of TIFF, and its value
@@ -135,8 +144,8 @@ def _load(stripped: bytes, header: Header, scale: int) -> Image.Image:
     stripped = stripped.rstrip(b"\xff")
     with _load_whole(stripped + _GARBAGE + jpeg.END, header, scale) as other:
         picture = _load_whole(stripped + jpeg.END, header, scale)
-        for box in _strips(picture):
-            if picture.crop(box).tobytes() != other.crop(box).tobytes():
+        for (part, _, _), (same, _, _) in zip(_strips(picture), _strips(other), strict=True):
+            if part.tobytes() != same.tobytes():
                 raise ValueError("cut short")
         return picture
 
@@ -155,34 +164,34 @@ def _load_whole(stripped: bytes, header: Header, scale: int) -> Image.Image:
     return picture
 
 
-def _strips(picture: Image.Image) -> Iterator[tuple[int, int, int, int]]:
+def _strips(picture: Image.Image) -> Iterator[tuple[Image.Image, int, int]]:
+    """Parts of the picture as wide as it is, and the rows where they begin and end."""
     rows = max(1, _STRIP_PIXELS // picture.width)
+    if rows >= picture.height:
+        yield picture, 0, picture.height
+        return
     for top in range(0, picture.height, rows):
-        yield 0, top, picture.width, min(top + rows, picture.height)
+        bottom = min(top + rows, picture.height)
+        yield picture.crop((0, top, picture.width, bottom)), top, bottom
 
 
 def _to_srgb(picture: Image.Image, header: Header) -> NDArray[np.uint8]:
     height, width = picture.height, picture.width
-    upright = np.empty((width, height, 3) if header.orientation > 4 else (height, width, 3), np.uint8)
-    stored = _as_stored(upright, header.orientation)
     convert = _grey(picture) if picture.mode.startswith(("I", "F")) else _colour(picture, header.profile)
-    for box in _strips(picture):
-        stored[box[1] : box[3]] = convert(picture.crop(box))
+    turn = _TURNS.get(header.orientation)
+    upright = np.empty((width, height, 3) if header.orientation >= 5 else (height, width, 3), np.uint8)
+    for part, top, bottom in _strips(picture):
+        pixels = convert(part)
+        pixels = pixels if turn is None else np.asarray(Image.fromarray(pixels).transpose(turn))
+        if header.orientation in (5, 8):
+            upright[:, top:bottom] = pixels
+        elif header.orientation in (6, 7):
+            upright[:, height - bottom : height - top] = pixels
+        elif header.orientation in (3, 4):
+            upright[height - bottom : height - top] = pixels
+        else:
+            upright[top:bottom] = pixels
     return upright
-
-
-def _as_stored(upright: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
-    """The view of an upright picture in which its pixels lie as they do in the file."""
-    views: dict[int, Callable[[], NDArray[np.uint8]]] = {
-        2: lambda: upright[:, ::-1],
-        3: lambda: upright[::-1, ::-1],
-        4: lambda: upright[::-1],
-        5: lambda: upright.transpose(1, 0, 2),
-        6: lambda: np.rot90(upright),
-        7: lambda: np.rot90(upright.transpose(1, 0, 2), 2),
-        8: lambda: np.rot90(upright, -1),
-    }
-    return views[orientation]() if orientation in views else upright
 
 
 Convert = Callable[[Image.Image], NDArray[np.uint8]]
@@ -231,7 +240,7 @@ def _grey(picture: Image.Image) -> Convert:
             return values / np.float32(257)
 
     else:
-        extremes = [(values.min(), values.max()) for values in map(_finite, map(picture.crop, _strips(picture)))]
+        extremes = [(values.min(), values.max()) for values in (_finite(part) for part, _, _ in _strips(picture))]
         low, high = min(low for low, _ in extremes), max(high for _, high in extremes)
         scale = 255 / (high - low) if high > low else 0.0
 

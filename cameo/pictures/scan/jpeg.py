@@ -138,16 +138,13 @@ def strip(data: bytes, header: Header, max_pixels: int) -> bytes:
 def _count_scans(data: bytes, at: int, header: Header, most: int) -> None:
     areas: dict[int, int] = header.facts["areas"]
     scans = visits = segments = 0
-    while True:
-        marker = data[at + 1]
+    while (marker := data[at + 1]) != _EOI:
         (length,) = struct.unpack_from(">H", data, at + 2)
         if marker == _SOS:
             scans += 1
             limit(header.format, "scans", scans, MAX_SCANS)
             visits += sum(areas.get(component, 0) for component in data[at + 5 : at + 5 + 2 * data[at + 4] : 2])
             limit(header.format, "coefficients to visit in all scans", visits, most)
-        elif marker == _EOI:
-            return
         segments += 1
         limit(header.format, "segments", segments, MAX_PARTS)
         following = _MARKER.search(data, at + 2 + length)
