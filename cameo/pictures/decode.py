@@ -93,6 +93,12 @@ def decode_scaled(data: bytes, max_pixels: int) -> Decoded:
             return Decoded(_to_srgb(picture, header), scale)
 
 
+def upright_srgb(picture: Image.Image) -> NDArray[np.uint8]:
+    """The pixels of a picture of Pillow's, as :func:`decode` gives them."""
+    orientation = exif_orientation(picture.info.get("exif") or b"")
+    return _to_srgb(picture, Header(picture.format or "", picture.width, picture.height, orientation))
+
+
 def megapixels(data: bytes, max_pixels: int) -> float:
     """Millions of pixels of the picture in ``data``, by its header. Raises as :func:`decode` does.
 
@@ -152,10 +158,10 @@ def _load(stripped: bytes, header: Header, scale: int) -> Image.Image:
 
 def _load_whole(stripped: bytes, header: Header, scale: int) -> Image.Image:
     picture = _READERS[header.format](io.BytesIO(stripped))
-    if picture.size != (header.width, header.height):
-        # AVIF and HEIC may be cropped or turned by their boxes; for all others the scan and the reader must agree.
-        if header.format not in ("AVIF", "HEIC") or picture.width * picture.height > header.width * header.height:
-            raise ValueError("two sizes")
+    # AVIF and HEIC may be cropped or turned by their boxes; for all others the scan and the reader must agree.
+    boxed = header.format in ("AVIF", "HEIC") and picture.width * picture.height <= header.width * header.height
+    if not boxed and picture.size != (header.width, header.height):
+        raise ValueError("two sizes")
     if header.format == "AVIF":  # whose boxes Pillow tells as EXIF
         header.orientation = exif_orientation(picture.info.get("exif", b""))
     if scale > 1:
@@ -256,7 +262,9 @@ def _grey(picture: Image.Image) -> Convert:
 
 
 def _finite(part: Image.Image) -> NDArray[np.float64]:
-    return np.nan_to_num(np.asarray(part).astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+    values = np.asarray(part).astype(np.float64)
+    values[~np.isfinite(values)] = 0.0
+    return values
 
 
-__all__ = ["FORMATS", "Decoded", "decode", "decode_scaled", "megapixels"]
+__all__ = ["FORMATS", "Decoded", "decode", "decode_scaled", "megapixels", "upright_srgb"]

@@ -3,7 +3,7 @@
 import struct
 from typing import Final
 
-from cameo.pictures.scan.header import MAX_PARTS, Header, limit
+from cameo.pictures.scan.header import MAX_PARTS, Header, limit, too_complex
 
 _FRAME, _EXTENSION = 0x2C, 0x21
 _GRAPHIC_CONTROL: Final = b"\x21\xf9"
@@ -16,7 +16,7 @@ def read_header(data: bytes, format_: str) -> Header:
     at = 13 + _colours(flags)
     kept = [data[:at]]
     sub_blocks = 0
-    for blocks in range(MAX_PARTS + 1):
+    for _ in range(MAX_PARTS):
         if data[at] == _FRAME:
             left, top, across, down = struct.unpack_from("<HHHH", data, at + 1)
             header = Header(format_, max(width, left + across), max(height, top + down))
@@ -34,8 +34,7 @@ def read_header(data: bytes, format_: str) -> Header:
         at += 1
         if data.startswith(_GRAPHIC_CONTROL, start):
             kept[1:] = [data[start:at]]
-    limit(format_, "extensions before its pixels", blocks + 1, MAX_PARTS)
-    raise AssertionError
+    raise too_complex(format_, "extensions before its pixels", MAX_PARTS + 1, MAX_PARTS)
 
 
 def strip(data: bytes, header: Header, max_pixels: int) -> bytes:

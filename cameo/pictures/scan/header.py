@@ -35,10 +35,15 @@ class Header:
 def limit(format_: str, what: str, value: int, most: int) -> None:
     """TooComplex where ``value`` exceeds ``most``."""
     if value > most:
-        raise TooComplex(
-            f"The {format_} picture has {value} {what} or more; the limit is {most}. Save it again with another program.",
-            what=what, value=value, limit=most,
-        )  # fmt: skip
+        raise too_complex(format_, what, value, most)
+
+
+def too_complex(format_: str, what: str, value: int, most: int) -> TooComplex:
+    """``value`` may be where counting ended, for nothing is counted much further than its limit."""
+    return TooComplex(
+        f"The {format_} picture has {value} {what}, or more; the limit is {most}. Save it again as a JPEG or PNG.",
+        what=what, value=value, limit=most,
+    )  # fmt: skip
 
 
 def unsupported(format_: str, variant: str) -> UnsupportedImage:

@@ -14,6 +14,7 @@ from cameo.pictures.scan.header import (
     Header,
     exif_orientation,
     limit,
+    too_complex,
     unsupported,
 )
 
@@ -49,7 +50,7 @@ def read_header(data: bytes, format_: str) -> Header:
     """Up to the first scan. All metadata but JFIF's and Adobe's colour facts and the ICC profile is left out."""
     header = Header(format_, 0, 0)
     kept, at, junk, profile_bytes, exif = [_SOI], 2, 0, 0, b""
-    for segments in range(MAX_PARTS + 1):
+    for _ in range(MAX_PARTS):
         start = data.index(b"\xff", at)
         junk += start - at
         limit(format_, "bytes between its segments", junk, MAX_JUNK_BYTES)
@@ -84,8 +85,7 @@ def read_header(data: bytes, format_: str) -> Header:
         if wanted or marker in (_APP0, _APP14):
             kept.append(data[start:end])
         at = end
-    limit(format_, "segments before its pixels", segments + 1, MAX_PARTS)
-    raise AssertionError
+    raise too_complex(format_, "segments before its pixels", MAX_PARTS + 1, MAX_PARTS)
 
 
 def _read_frame(data: bytes, at: int, marker: int, header: Header) -> None:

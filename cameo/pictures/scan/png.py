@@ -11,6 +11,7 @@ from cameo.pictures.scan.header import (
     Header,
     exif_orientation,
     limit,
+    too_complex,
 )
 
 _SIGNATURE_BYTES: Final = 8
@@ -27,7 +28,7 @@ def read_header(data: bytes, format_: str) -> Header:
     at = _SIGNATURE_BYTES + 12 + length
     kept = [data[:at]]
     needed: set[bytes] = set()
-    for chunks in range(MAX_PARTS + 1):
+    for _ in range(MAX_PARTS):
         length, kind = struct.unpack_from(">I4s", data, at)
         end = at + 12 + length
         if kind == b"IDAT":
@@ -43,8 +44,7 @@ def read_header(data: bytes, format_: str) -> Header:
         elif kind == b"iCCP" and header.profile is None:
             header.profile = data[at + 8 : end - 4]  # as it is packed
         at = end
-    limit(format_, "chunks before its pixels", chunks + 1, MAX_PARTS)
-    raise AssertionError
+    raise too_complex(format_, "chunks before its pixels", MAX_PARTS + 1, MAX_PARTS)
 
 
 def strip(data: bytes, header: Header, max_pixels: int) -> bytes:
