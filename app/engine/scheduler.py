@@ -120,7 +120,12 @@ class Scheduler:
             task = self._accept(
                 Task(job, kind.name, kind.megapixels, operation, timings.began + deadline, timings, done)
             )
-            return await future
+            async with asyncio.timeout(timings.began + deadline - time.perf_counter()):
+                return await future
+        except TimeoutError:
+            assert task
+            self._give_up(task)
+            raise self._task_late(task, "it was not done") from None
         finally:
             future.cancel()
             watch.cancel()
@@ -149,6 +154,11 @@ class Scheduler:
             self._new.append(task)
             self._condition.notify()
         return task
+
+    def _give_up(self, task: Task) -> None:
+        """Its deadline has passed while a worker was, and is, busy with it: nobody else's wait is judged by it."""
+        with self._condition:
+            self._backlog, task.cost = self._backlog - task.cost, 0.0
 
     def _work(self) -> None:
         if sys.platform == "linux":  # where each thread has a niceness of its own
@@ -209,7 +219,8 @@ class Scheduler:
     def _wanted(self, task: Task, now: float, needs: float) -> bool:
         """False for a task, ended by this, whose client has left or which cannot be done in time any more."""
         if task.left:
-            self._metrics.cancelled.labels("running" if task.busy else "waiting").inc()
+            if now <= task.deadline:  # else its client has been told that it is late
+                self._metrics.cancelled.labels("running" if task.busy else "waiting").inc()
             self._end(task, None, ClientLeft())
             return False
         if now + needs > task.deadline:
