@@ -262,7 +262,7 @@ def _grey(picture: Image.Image) -> Convert:
 
 
 def _finite(part: Image.Image) -> NDArray[np.float64]:
-    values = np.array(part, np.float64)
+    values: NDArray[np.float64] = np.array(part, np.float64)
     values[~np.isfinite(values)] = 0.0
     return values
 
