@@ -31,6 +31,14 @@ format: $(VENV)/.dev ## format, and mend what lint can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+.PHONY: docs release
+docs: $(VENV)/.dev ## write the pages made from code, then build the site into site/
+	$(BIN)/python -m docs.generate
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+release: ## check version, changelog and work tree, then tag: make release TAG=v1.2.0
+	@$(PYTHON) deploy/release.py $(TAG)
+
 bench: $(VENV)/.bench ## measure everything: the service beside its models, then bench-load; an idle machine, half an hour
 	$(BIN)/python -m bench.service $(ARGS)
 	$(BIN)/python -m bench.load --docs
@@ -47,6 +55,7 @@ image: ## build the Docker image cameo; TORCH=cuda for GPUs, see Dockerfile
 
 clean: ## remove the virtual environment and caches; keep runs and models
 	rm -rf $(VENV) *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf site
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The files .run and .dev say what was installed and when: pyproject.toml newer than that installs anew.
