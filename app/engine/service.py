@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -37,6 +38,9 @@ log = logging.getLogger("cameo.service")
 T = TypeVar("T")
 
 MOST_PAYLOAD_BYTES = 2**16  # far above any payload; the checksum of a whole upload would hold up other requests
+
+
+LEAST_JSON_BYTES, JSON_TOKEN_BYTES = 2**16, 16
 
 
 class Work(NamedTuple, Generic[T]):
@@ -140,6 +144,11 @@ class Service:
         self.drain()
         self.ready = False
         self.scheduler.close()
+
+    def json_bytes(self) -> int:
+        """The largest body of JSON: with the tokens of any version, written on as many lines as it has tokens."""
+        tokens = max((math.prod(e.stored.manifest.tokens.shape) for e in self.registry.entries), default=0)
+        return max(LEAST_JSON_BYTES, JSON_TOKEN_BYTES * tokens)
 
     def entry(self, name: str | None, version: int | None) -> Entry[Coder]:
         """The version that a request asks for; NotReady, UnknownModel, UnknownVersion or RefusedVersion."""

@@ -14,7 +14,7 @@ from torch import Tensor
 from cameo import codec
 from cameo.codec import progressive
 from cameo.coder.runtime import MOST, runtime, stack
-from cameo.errors import BudgetTooSmall, TokenOutOfRange, WrongTokenShape
+from cameo.errors import QUOTED_CHARACTERS, BudgetTooSmall, TokenOutOfRange, WrongTokenShape
 from cameo.faces.recogniser import Recogniser
 from cameo.nn import Model, build
 from cameo.nn.progressive import Progressive
@@ -153,7 +153,10 @@ class Coder:
             at = wrong[0].tolist()
             value, limit = int(tokens[tuple(at)]), int(levels[tuple(at)]) - 1
             raise TokenOutOfRange(
-                f"the token at {at} is {value}; it must lie in 0 to {limit}", position=at, value=value, limit=limit
+                f"the token at {at} is {str(value)[:QUOTED_CHARACTERS]}; it must lie in 0 to {limit}",
+                position=at,
+                value=value,
+                limit=limit,
             )
         checked = tokens.astype(np.int64)
         if self.prior is not None:
