@@ -31,6 +31,7 @@ Errors are `application/problem+json` with a stable `type`."""
 TAKEN_HEADERS = (
     "Accept", "Authorization", "Content-Type", "X-Api-Key", "X-Request-Id", "traceparent", "Cameo-Deadline-Ms",
 )  # fmt: skip
+UNPACKED = 4  # items of all batches that are in memory, for each worker
 SAMPLE_SECONDS = 1.0
 GIVEN_HEADERS = (
     "Cameo-Model", "Cameo-Sizes", "Cameo-Tokens", "Cameo-Effort", "Cameo-Frame", "Server-Timing", "X-Request-Id",
@@ -65,6 +66,7 @@ def create_app(settings: Settings) -> FastAPI:
         root_path=settings.root_path, telemetry=tracing.telemetry(traces),
     )  # fmt: skip
     app.state.service = service
+    app.state.unpacked = asyncio.Semaphore(UNPACKED * service.scheduler.workers)
     for resource in (compress, reconstruct, batch, compare, models, health):
         app.include_router(resource.router, dependencies=[Depends(refuse_unknown)])
     app.include_router(pages.router)

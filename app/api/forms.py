@@ -10,6 +10,7 @@ FORM = "multipart/form-data"
 FIELDS = 8  # parts of a form that is for one picture
 HEADER_BYTES = 8192  # of a part
 BOUNDARY_CHARACTERS = 70  # RFC 2046
+WINDOW_BYTES = 2**17  # searched at a time: meanwhile no other thread has a turn
 TEXT_BYTES = 1000  # a part without file name and type that is longer is taken for a file
 
 _PARAMETER = re.compile(r';\s*([\w!#$%&\'*+.^`|~-]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^;\s]*)')
@@ -63,10 +64,12 @@ def parse(body: bytes, content_type: str, most: int) -> list[Part]:
 
 def _find(body: bytes, delimiter: bytes, start: int) -> tuple[int, int]:
     """Where the next delimiter begins and ends."""
-    found = body.find(delimiter, start)
-    if found < 0:
-        raise BadRequest("the form is cut short: its boundary does not come any more")
-    return found, found + len(delimiter)
+    while start < len(body):
+        found = body.find(delimiter, start, start + WINDOW_BYTES + len(delimiter))
+        if found >= 0:
+            return found, found + len(delimiter)
+        start += WINDOW_BYTES
+    raise BadRequest("the form is cut short: its boundary does not come any more")
 
 
 def _part(header: bytes, data: bytes) -> Part:

@@ -55,6 +55,7 @@ class Batch:
         self._began: float = request.state.timings.began
         self._seconds = deadline(request) / 1e3
         self._gone = asyncio.Event()
+        self._room: asyncio.Semaphore = request.app.state.unpacked
 
     async def answers(self, items: list[Item], compute: Compute) -> AsyncGenerator[Answer | CameoError]:
         """One for each of ``items``; none is lost to another's error. They end early when the client leaves."""
@@ -92,9 +93,10 @@ class Batch:
         timings.began = self._began  # the deadline is the request's
         outcome: Answer | CameoError
         try:
-            self._require_time()  # before anything is unpacked
-            data = await asyncio.to_thread(item.read)
-            outcome = await compute(self, data, timings)
+            async with self._room:
+                self._require_time()  # before anything is unpacked
+                data = await asyncio.to_thread(item.read)
+                outcome = await compute(self, data, timings)
         except CameoError as error:
             outcome = error
         except (ClientLeft, asyncio.CancelledError):

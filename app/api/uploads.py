@@ -1,5 +1,6 @@
 """The uploaded picture: the raw body, or the one field ``image`` of a form."""
 
+import asyncio
 from typing import Any
 
 from fastapi import Request
@@ -8,6 +9,8 @@ from app.api.forms import FIELDS, FORM, Part, parse
 from app.api.negotiate import content_type
 from app.api.parameters import refuse_unknown_fields
 from cameo.errors import ImageFieldMissing, ImageFieldRepeated, UnsupportedMediaType
+
+AT_ONCE_BYTES = 2**19  # of a form: what takes no longer than a thread's turn
 
 
 async def read_image(request: Request) -> bytes:
@@ -35,7 +38,10 @@ async def read_image(request: Request) -> bytes:
 
 async def read_form(request: Request, most: int) -> list[Part]:
     """The parts of the form, at most so many; see :func:`app.api.forms.parse`."""
-    return parse(await request.body(), request.headers["content-type"], most)
+    body, kind = await request.body(), request.headers["content-type"]
+    if len(body) <= AT_ONCE_BYTES:
+        return parse(body, kind, most)
+    return await asyncio.to_thread(parse, body, kind, most)
 
 
 REQUEST_BODY: dict[str, Any] = {

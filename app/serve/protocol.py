@@ -45,6 +45,10 @@ class Lingering:
     def is_closing(self) -> bool:
         return self.lingers or self._transport.is_closing()
 
+    def write(self, data: bytes) -> None:
+        if not self.lingers:  # else nobody is answered any more
+            self._transport.write(data)
+
     def close(self, seconds: float = LINGER_SECONDS) -> None:
         if self.lingers or self._transport.is_closing() or not self.unread:
             self.end()
@@ -150,7 +154,7 @@ class Protocol(HttpToolsProtocol):
         """Answer in the application's place, unless an answer has begun already, and close."""
         self._metrics.refused.labels(reason).inc()
         pending = self.cycle is not None and not self.cycle.response_complete
-        if not (pending and self.cycle.response_started):
+        if not self.pipeline and not (pending and self.cycle.response_started):
             self.transport.write(_answer(error))
         if pending:  # the application waits for a body
             self.cycle.disconnected = True
