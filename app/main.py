@@ -15,7 +15,7 @@ from app.api.bodies import Budget, LimitBodies
 from app.api.middleware import Head, Observe
 from app.api.parameters import refuse_unknown
 from app.api.prefix import Prefix
-from app.api.run import Admission
+from app.api.run import DEADLINE, Admission
 from app.api.schemas import Problem
 from app.config import Settings
 from app.engine.service import Service
@@ -87,7 +87,7 @@ def create_app(settings: Settings) -> FastAPI:
         )  # fmt: skip
     app.add_middleware(Observe, metrics=metrics, traces=traces)
     app.add_middleware(Prefix, root_path=settings.root_path)
-    _document(app, keys_needed=keys is not None)
+    _document(app, keys is not None, settings.max_deadline_ms)
     return app
 
 
@@ -97,14 +97,18 @@ async def _sample(metrics: Metrics) -> None:
         await asyncio.sleep(SAMPLE_SECONDS)
 
 
-def _document(app: FastAPI, keys_needed: bool) -> None:
-    """Add the schema that every documented error refers to, and the keys where they are needed."""
+def _document(app: FastAPI, keys_needed: bool, max_deadline_ms: int) -> None:
+    """Add what no route knows: the schema of errors, the latest deadline, and the keys where they are needed."""
     original = app.openapi
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             document = original()
             document["components"]["schemas"].setdefault("Problem", Problem.model_json_schema())
+            for operations in document["paths"].values():
+                for parameter in (p for operation in operations.values() for p in operation.get("parameters", [])):
+                    if parameter["name"] == DEADLINE:
+                        parameter["schema"]["maximum"] = max_deadline_ms
             if keys_needed:
                 access.document(document)
         assert app.openapi_schema is not None

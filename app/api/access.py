@@ -80,9 +80,7 @@ class Bucket:
         self.per_minute, self._tokens, self._at = per_minute, float(per_minute), now
 
     def take(self, now: float, count: int = 1) -> float:
-        """0 where so many may pass, else seconds until they may: infinite for more than a minute's."""
-        if count > self.per_minute:
-            return math.inf
+        """0 where so many may pass, else seconds until they may; more than a minute's never do."""
         rate = self.per_minute / 60
         self._tokens = min(self.per_minute, self._tokens + (now - self._at) * rate)
         self._at = now
@@ -169,17 +167,19 @@ class Keys:
 class Charge:
     """What one request takes of its key's limit: one, and of a batch as many as it has items."""
 
-    def __init__(self, keys: Keys, key: Key) -> None:
-        self._keys, self._key = keys, key
+    def __init__(self, keys: Keys, key: Key, metrics: Metrics) -> None:
+        self._keys, self._key, self._metrics = keys, key, metrics
         self._count = 0
+        self._limited = False
 
     def raise_to(self, count: int) -> None:
         """RateLimited where that is too much."""
-        more = count - self._count
+        more, (name, most) = count - self._count, self._key
         if more <= 0:
             return
-        if wait := self._keys.wait(self._key, more):
-            name, most = self._key
+        if wait := math.inf if 0 < most < count else self._keys.wait(self._key, more):
+            self._limited = True
+            self._metrics.key_requests.labels(name, "rate-limited").inc()
             if math.isinf(wait):
                 raise RateLimited(
                     f"the request counts as {count}, and {name} may ask {most} times a minute; send fewer at once",
@@ -193,8 +193,10 @@ class Charge:
         self._count = count
 
     def give_back(self) -> None:
-        self._keys.give_back(self._key, self._count)
-        self._count = 0
+        """Nothing was done; what asked for too much has counted nevertheless."""
+        if not self._limited:
+            self._keys.give_back(self._key, self._count)
+            self._count = 0
 
 
 def charge(request: Request, count: int) -> None:
@@ -227,11 +229,10 @@ class Access:
             await answer(scope, receive, send)
             return
         state = scope.setdefault("state", {})
-        state["key"], state["charge"] = key.name, Charge(self._keys, key)
+        state["key"], state["charge"] = key.name, Charge(self._keys, key, self._metrics)
         try:
             state["charge"].raise_to(1)
         except RateLimited as error:
-            self._metrics.key_requests.labels(key.name, "rate-limited").inc()
             await problem(Request(scope), error)(scope, receive, send)
             return
         self._metrics.key_requests.labels(key.name, "accepted").inc()
