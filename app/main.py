@@ -74,7 +74,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(Head)
     app.add_middleware(
         LimitBodies, limit=settings.max_body_bytes, json_limit=service.json_bytes,
-        budget=Budget(settings.body_memory_mb * 2**20),
+        budget=Budget.of(settings),
     )  # fmt: skip
     at_work = [resource.router for resource in (compress, reconstruct, batch, compare)]
     app.add_middleware(Admission, service=service, routers=at_work)

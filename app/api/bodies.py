@@ -8,6 +8,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.negotiate import JSON, media_type
+from app.config import Settings
 from cameo.errors import BadRequest, BodyTooLarge, Overloaded, UnsupportedMediaType
 
 GZIP = {"gzip", "x-gzip"}
@@ -24,6 +25,17 @@ class Budget:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self.held = 0
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Budget":
+        """ValueError where the largest body has no room."""
+        limit = settings.body_memory_mb * 2**20
+        if limit < 2 * settings.max_body_bytes:
+            raise ValueError(
+                f"CAMEO_BODY_MEMORY_MB={settings.body_memory_mb} must hold twice CAMEO_MAX_BODY_BYTES, "
+                f"which is {settings.max_body_bytes}"
+            )
+        return cls(limit)
 
     def take(self, size: int, own: int) -> None:
         """``size`` bytes more for a body that has ``own`` already; Overloaded."""

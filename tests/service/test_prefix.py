@@ -1,6 +1,9 @@
 """Behind a reverse proxy that shows the service under a path."""
 
 import asyncio
+import shutil
+import socket
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +13,7 @@ import httpx
 import pytest
 
 from tests.service.pictures import PHOTO
-from tests.service.server import Server, serve
+from tests.service.server import Server, serve, until
 
 PREFIX = "/faces/cameo"
 
@@ -59,21 +62,61 @@ def proxy(port: int, strips: bool) -> Iterator[int]:
         loop.close()
 
 
+@contextmanager
+def nginx(port: int, strips: bool, folder: Path) -> Iterator[int]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        own = probe.getsockname()[1]
+    above = f"http://127.0.0.1:{port}" + ("/" if strips else "")
+    (folder / "nginx.conf").write_text(f"""
+        daemon off; master_process off; pid {folder}/pid; error_log {folder}/errors; events {{}}
+        http {{
+            access_log off; client_max_body_size 16m; client_body_temp_path {folder}; proxy_temp_path {folder};
+            fastcgi_temp_path {folder}; uwsgi_temp_path {folder}; scgi_temp_path {folder};
+            server {{ listen 127.0.0.1:{own}; location {PREFIX}/ {{ proxy_pass {above}; }} }}
+        }}
+    """)
+    process = subprocess.Popen(["nginx", "-e", folder / "errors", "-c", folder / "nginx.conf"])
+    try:
+        until(lambda: answers(own))
+        yield own
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def answers(port: int) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}{PREFIX}/livez").is_success
+    except httpx.TransportError:
+        return False
+
+
 @pytest.mark.parametrize("strips", [True, False])
 def test_everything_is_under_the_prefix(server: Server, strips: bool) -> None:
     with proxy(server.port, strips) as port:
-        base = f"http://127.0.0.1:{port}{PREFIX}"
-        assert httpx.get(f"{base}/livez").is_success
-        answer = httpx.post(f"{base}/compress", files={"image": PHOTO}, timeout=60)
-        assert answer.is_success, answer.text
-        late = httpx.post(f"{base}/compress", files={"image": PHOTO}, headers={"Cameo-Deadline-Ms": "1"}, timeout=60)
-        assert late.status_code == 504, "work is admitted as without the prefix"
-        assert httpx.get(f"{base}/").headers["Location"] == f"{PREFIX}/docs"
-        page = httpx.get(f"{base}/docs").text
-        assert f"{PREFIX}/openapi.json" in page
-        assert f'src="{PREFIX}/static-offline-docs/swagger-ui-bundle.js"' in page
-        assert httpx.get(f"{base}/static-offline-docs/swagger-ui.css").is_success
-        assert httpx.get(f"{base}/openapi.json").json()["servers"] == [{"url": PREFIX}]
+        check(f"http://127.0.0.1:{port}{PREFIX}")
+
+
+@pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed")
+@pytest.mark.parametrize("strips", [True, False])
+def test_everything_is_under_the_prefix_of_nginx(server: Server, strips: bool, tmp_path: Path) -> None:
+    with nginx(server.port, strips, tmp_path) as port:
+        check(f"http://127.0.0.1:{port}{PREFIX}")
+
+
+def check(base: str) -> None:
+    assert httpx.get(f"{base}/livez").is_success
+    answer = httpx.post(f"{base}/compress", files={"image": PHOTO}, timeout=60)
+    assert answer.is_success, answer.text
+    late = httpx.post(f"{base}/compress", files={"image": PHOTO}, headers={"Cameo-Deadline-Ms": "1"}, timeout=60)
+    assert late.status_code == 504, "work is admitted as without the prefix"
+    assert httpx.get(f"{base}/").headers["Location"] == f"{PREFIX}/docs"
+    page = httpx.get(f"{base}/docs").text
+    assert f"{PREFIX}/openapi.json" in page
+    assert f'src="{PREFIX}/static-offline-docs/swagger-ui-bundle.js"' in page
+    assert httpx.get(f"{base}/static-offline-docs/swagger-ui.css").is_success
+    assert httpx.get(f"{base}/openapi.json").json()["servers"] == [{"url": PREFIX}]
 
 
 def test_metrics_name_routes_without_the_prefix(server: Server) -> None:

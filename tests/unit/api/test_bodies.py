@@ -9,6 +9,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.bodies import Budget, LimitBodies
+from app.config import Settings
 from cameo.errors import BadRequest, BodyTooLarge, CameoError, Overloaded, UnsupportedMediaType
 
 
@@ -93,6 +94,12 @@ def test_bodies_together_have_a_budget_and_give_it_back() -> None:
     assert inside == [0, 40] * 5
     assert send_to(limited(app, 60, budget), bytes(51)) == b"overloaded"
     assert budget.held == 0
+
+
+def test_the_budget_holds_any_body_twice() -> None:
+    assert Budget.of(Settings(max_body_bytes=2**20, body_memory_mb=2)).held == 0
+    with pytest.raises(ValueError, match="CAMEO_BODY_MEMORY_MB=2 must hold twice"):
+        Budget.of(Settings(max_body_bytes=2**20 + 1, body_memory_mb=2))
 
 
 def test_a_large_body_leaves_room_for_others() -> None:
