@@ -41,6 +41,7 @@
     ├── Overloaded                429
     ├── DeadlineExceeded          504
     ├── NotReady                  503
+    ├── TooManyConnections        503
     └── InternalError             500
 
 No module here knows HTTP beyond these numbers, so the codec and the store raise the same classes that
