@@ -23,10 +23,10 @@ router = APIRouter(tags=["compression"])
 
 PICTURE_ERRORS = (
     errors.NotAnImage, errors.TruncatedImage, errors.UnsupportedImage, errors.TooManyPixels,
-    errors.TooComplex, errors.NoFace, errors.NotAcceptable, errors.BodyTooLarge, errors.UnsupportedMediaType, errors.ImageFieldMissing,
-    errors.ImageFieldRepeated, errors.InvalidParameter, errors.BadRequest, errors.UnknownModel,
-    errors.UnknownVersion, errors.RefusedVersion, errors.Overloaded, errors.NotReady, errors.DeadlineExceeded,
-    errors.InternalError,
+    errors.TooComplex, errors.NoFace, errors.NotAcceptable, errors.BodyTooLarge, errors.UnsupportedMediaType,
+    errors.ImageFieldMissing, errors.ImageFieldRepeated, errors.InvalidParameter, errors.BadRequest,
+    errors.UnknownModel, errors.UnknownVersion, errors.RefusedVersion, errors.Overloaded, errors.NotReady,
+    errors.DeadlineExceeded, errors.InternalError,
 )  # fmt: skip
 
 FrameMethod = Annotated[
