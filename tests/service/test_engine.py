@@ -130,7 +130,7 @@ def test_a_full_queue_refuses_with_a_time_to_come_back_and_stays_live(narrow: Se
 
 @pytest.mark.parametrize("settings", [{}, {"queue_seconds": 0.5}], ids=["default", "short queue"])
 def test_clients_that_obey_are_served_evenly(
-    tiny_store: Path, tmp_path: Path, slow: bytes, settings: dict[str, float]
+    tiny_store: Path, tmp_path: Path, slow: bytes, settings: dict[str, Any]
 ) -> None:
     """Eight, one request after another, until each has three answers."""
     answers, refused = [0] * 8, [0] * 8
