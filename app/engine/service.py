@@ -59,7 +59,7 @@ class Service:
         torch.set_num_threads(1)
         cv2.setNumThreads(1)
         workers = settings.workers or -(-self.device.cpus // settings.processes)
-        queue_seconds = settings.queue_seconds or HOPE * settings.deadline_ms / 1e3
+        queue_seconds = settings.queue_seconds or HOPE * (settings.deadline_ms / 1e3)  # exactly as a request has it
         self.scheduler = Scheduler(workers, queue_seconds, metrics)
         self.registry: Registry[Coder] = Registry(
             settings.store,
