@@ -109,13 +109,14 @@ async def compare_(
 
 async def _coders(service: Service, models: str | None, asked: list[int]) -> list[tuple[Coder, list[int | None]]]:
     coders: dict[Coder, list[int | None]] = {}
+    lines = 0
     for name in _items(models) or service.registry.names():
         model, _, version = name.partition("/")
         if version and not (version.isdecimal() and len(version) < 10):
             raise InvalidParameter(f"models: {name!r} is not NAME or NAME/VERSION", parameter="models", value=name)
         coder = await service.coder(model, int(version) if version else None)
-        coders[coder] = budgets(coder, asked)
-    lines = sum(map(len, coders.values()))
+        coders[coder] = budgets(coder, asked)  # a model that is named twice is shown once
+        lines += len(coders[coder])
     if lines > MOST_LINES:
         raise InvalidParameter(
             f"models: {lines} are too many at once, counting each budget", parameter="models", value=lines,
