@@ -91,10 +91,11 @@ async def compare_(
 
 async def _coders(service: Service, models: str | None, asked: list[int]) -> list[tuple[Coder, list[int | None]]]:
     coders: dict[Coder, list[int | None]] = {}
+    lines = 0
     for name in _items(models) or service.registry.names():
         coder = await service.coder(*parse_version(name))
-        coders[coder] = budgets(coder, asked)
-    lines = sum(map(len, coders.values()))
+        coders[coder] = budgets(coder, asked)  # a model that is named twice is shown once
+        lines += len(coders[coder])
     if lines > MOST_LINES:
         raise InvalidParameter(
             f"models: {lines} are too many at once, counting each budget", parameter="models", value=lines,

@@ -152,7 +152,7 @@ class Protocol(HttpToolsProtocol):
 
     def _refuse(self, error: CameoError, reason: str, linger: float = LINGER_SECONDS) -> None:
         """Answer in the application's place, unless an answer has begun already, and close."""
-        self._metrics.refused.labels(reason).inc()
+        self._metrics.rejected.labels(reason).inc()
         pending = self.cycle is not None and not self.cycle.response_complete
         if not self.pipeline and not (pending and self.cycle.response_started):
             self.transport.write(_answer(error))

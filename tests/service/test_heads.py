@@ -140,7 +140,7 @@ def test_connections_have_a_limit_and_go_on_when_others_leave(server: Server) ->
             return rest(connection).startswith(b"HTTP/1.1 200 ")
 
     until(served)
-    assert server.metric("cameo_refused_total", reason="connections") >= CONNECTIONS
+    assert server.metric("cameo_rejected_total", reason="connections") >= CONNECTIONS
 
 
 @pytest.mark.parametrize("close", [b"", b"Connection: close\r\n"])
