@@ -14,6 +14,7 @@ def frame_facts(framed: Framed) -> Frame:
         box=[round(float(v), 1) for v in framed.box],
         landmarks=None if framed.landmarks is None else np.round(framed.landmarks, 1).tolist(),
         roll=None if framed.roll is None else round(framed.roll, 1),
+        turned=framed.turned,
         score=None if framed.score is None else round(framed.score, 3),
         faces=framed.faces,
     )

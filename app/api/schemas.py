@@ -42,7 +42,10 @@ class Frame(_Schema):
     method: Literal["auto", "asis"]
     box: list[float] = Field(description="x, y, width and height in pixels of the upload")
     landmarks: list[list[float]] | None = Field(description="eyes, nose and mouth corners, pixels of the upload")
-    roll: float | None = Field(description="degrees that the head leans clockwise")
+    roll: float | None = Field(description="degrees that the head leans clockwise in the upload, -180 to 180")
+    turned: int | None = Field(
+        description="degrees by which the photo was turned clockwise before the face was found: 0, 90, 180 or 270"
+    )
     score: float | None = Field(description="the detector's confidence, up to 1")
     faces: int | None = Field(description="faces in the picture; the largest central one was taken")
 
