@@ -31,8 +31,8 @@ TAKEN_HEADERS = (
 )  # fmt: skip
 SAMPLE_SECONDS = 1.0
 GIVEN_HEADERS = (
-    "Cameo-Model", "Cameo-Sizes", "Cameo-Tokens", "Cameo-Effort", "Cameo-Frame", "Server-Timing", "X-Request-Id",
-    "traceparent", "Retry-After", "WWW-Authenticate",
+    "Cameo-Model", "Cameo-Sizes", "Cameo-Tokens", "Cameo-Effort", "Cameo-Frame", "Cameo-Likeness", "Cameo-Warnings",
+    "Server-Timing", "X-Request-Id", "traceparent", "Retry-After", "WWW-Authenticate",
 )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from app import graphs
-from app.detector import SCORE, detector
+from app.detector import detector
 from app.errors import NoFace
 
 EYE_DISTANCE: Final = 0.27
@@ -32,6 +32,7 @@ _LOOKS: Final = 3  # at the face alone, after the one at the whole photo
 _CLOSE_UP: Final = 224  # px, the side of such a look
 _CLOSE_UP_PORTRAIT: Final = 160  # px, W within it, centred
 _UPRIGHT: Final = 0.915  # score in the first close-up: upright faces have .92 to .95, others at most .912
+_CLEAR: Final = 0.8  # what such a look must give a face for which the photo is turned: of a blurred one none is sure
 _MAX_OVERSAMPLING: Final = 16
 
 
@@ -136,7 +137,7 @@ class Framer:
         side = _DETECT_SIDE if best is not None and best.small(image_HWC) else _FIRST_SIDE
         for turned, faces in self._turned(image_HWC, side):
             face = self._look_closer(image_HWC, faces, turned)
-            if face is not None and face.close_up > (best.close_up if best is not None else SCORE):
+            if face is not None and face.close_up > max(_CLEAR, best.close_up if best is not None else 0.0):
                 best = face
         return best
 

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from app import graphs
 from app.portrait import ARCFACE, EYE_DISTANCE, EYE_LINE, packaged
 
 Pixels = NDArray[np.uint8]
@@ -76,16 +77,17 @@ def installed_judge() -> Path | None:
 
 
 class IdentityJudge:
-    """SFace (Zhong et al. 2021) through OpenCV: cosine similarity of two portraits, framed alike."""
+    """SFace (Zhong et al. 2021): cosine similarity of two portraits, framed alike. Safe to share between threads.
+
+    By ONNX Runtime, where that is installed, any number of threads at once; by OpenCV, one at a time.
+    """
 
     def __init__(self, weights: Path) -> None:
         try:
-            self._net = cv2.dnn.readNetFromONNX(str(weights))
-            # A network holds its input and its activations: one thread at a time.
-            self._lock = Lock()
+            self._run = _by_onnxruntime(weights) if graphs.installed() else _by_opencv(weights)
             self.embed(np.zeros((CROP, CROP, 3), np.uint8))
-        except cv2.error as error:
-            raise ValueError(f"CAMEO_JUDGE={weights} is not an SFace network that OpenCV reads") from error
+        except Exception as error:  # each library has classes of its own
+            raise ValueError(f"CAMEO_JUDGE={weights} is not an SFace network that can be read") from error
 
     def similarity(self, a: Pixels, b: Pixels) -> float:
         """Cosine in [-1, 1]; 1 for the same picture, around 0 for different people. Any portrait sizes."""
@@ -106,8 +108,25 @@ class IdentityJudge:
             [[1 / scale, 0, middle[0] - 0.5 * side / scale], [0, 1 / scale, middle[1] - EYE_LINE * side / scale]]
         )
         crop = cv2.warpAffine(portrait, to_crop, (CROP, CROP), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        with self._lock:
-            # By name: the packaged file lists its unused quantised weights as inputs, too.
-            self._net.setInput(crop.astype(np.float32).transpose(2, 0, 1)[None], "data")
-            embedding = self._net.forward()[0]
+        embedding = self._run(np.ascontiguousarray(crop.astype(np.float32).transpose(2, 0, 1)[None]))
         return np.asarray(embedding / np.linalg.norm(embedding), np.float32)
+
+
+def _by_onnxruntime(weights: Path) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+    model = graphs.read(weights.read_bytes())
+    for each in [each for each in model.graph.input if each.name != "data"]:
+        model.graph.input.remove(each)  # the packaged file lists its weights as inputs, too
+    run = graphs.session(model.SerializeToString())
+    return lambda x: np.asarray(run(data=x)[0][0], np.float32)
+
+
+def _by_opencv(weights: Path) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+    net = cv2.dnn.readNetFromONNX(str(weights))
+    lock = Lock()  # a network holds its input and its activations
+
+    def run(x: NDArray[np.float32]) -> NDArray[np.float32]:
+        with lock:
+            net.setInput(x, "data")
+            return np.asarray(net.forward()[0], np.float32)
+
+    return run

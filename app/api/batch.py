@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from app import archives, errors
 from app.api import problems
 from app.api.compress import PICTURE_ERRORS, Wanted, observed
-from app.api.facts import model_header
+from app.api.facts import doubts, model_header
 from app.api.negotiate import PAYLOAD, content_type, negotiate
 from app.api.reconstruct import PAYLOAD_ERRORS
 from app.api.run import DEADLINE_PARAMETER
@@ -65,8 +65,8 @@ def _streamed(what: str) -> dict[str, Any]:
     summary="Many pictures to payloads",
     response_class=StreamingResponse,
     responses={
-        200: _streamed("A line has `index`, `name`, and either `payload` in base64, `bytes`, `model` and `version`, "
-                       "or `problem`."),
+        200: _streamed("A line has `index`, `name`, and either `payload` in base64, `bytes`, `model`, `version`, "
+                       "`likeness` and `warnings`, or `problem`."),
         **problems.responses(*PICTURE_ERRORS, errors.BudgetTooSmall, *BATCH_ERRORS),
     },
     openapi_extra=_open_body(
@@ -88,13 +88,14 @@ async def compress_batch(request: Request, wanted: Annotated[Wanted, Query()]) -
     coder = await service.coder(wanted.model, wanted.version)
     coder.budget(wanted.max_bytes)
     effort = service.effort(coder, wanted.effort, many=True)
+    likeness = service.likeness(wanted.likeness, effort, many=True)
     items = await _pictures(request)
 
     async def compute(batch: Batch, data: bytes, timings: Timings) -> Answer:
-        work = service.compress(data, wanted.frame, coder, wanted.max_bytes, effort, timings)
+        work = service.compress(data, wanted.frame, coder, wanted.max_bytes, effort, likeness, timings)
         done = await batch.run(work, timings)
         observed(service, done)
-        return Answer(coder, done.payload, PAYLOAD)
+        return Answer(coder, done.payload, PAYLOAD, doubts(done))
 
     return stream(request, items, compute, media_type, {"Cameo-Model": model_header(coder)})
 

@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from app.api.schemas import Frame
+from app.api.schemas import Doubt, Doubts, Frame
 from app.engine.models import Coder
+from app.engine.service import Compressed
 from app.portrait import Framed
 
 
@@ -17,6 +18,14 @@ def frame_facts(framed: Framed) -> Frame:
         turned=framed.turned,
         score=None if framed.score is None else round(framed.score, 3),
         faces=framed.faces,
+    )
+
+
+def doubts(done: Compressed) -> Doubts:
+    """How like the face is, and what is doubtful."""
+    return Doubts(
+        likeness=None if done.likeness is None else round(done.likeness, 4),
+        warnings=[Doubt(code=code, detail=detail) for code, detail in done.warnings],
     )
 
 

@@ -50,7 +50,20 @@ class Frame(_Schema):
     faces: int | None = Field(description="faces in the picture; the largest central one was taken")
 
 
-class CompressAnswer(_Schema):
+class Doubt(_Schema):
+    code: Literal["blurred", "dark", "negative", "turned", "unlike"]
+    detail: str = Field(description="one sentence: what is doubtful, and what to do")
+
+
+class Doubts(_Schema):
+    likeness: float | None = Field(
+        description="the recogniser's cosine of the portrait and of the face that the payload gives, -1 to 1; "
+        "from .363 on they count as one person; null without a recogniser, or where it was not asked for"
+    )
+    warnings: list[Doubt] = Field(description="what is doubtful about the photo or the payload; empty if nothing is")
+
+
+class CompressAnswer(Doubts):
     model: str
     version: int
     digest: str = Field(description="SHA-256 of the version's manifest; its first two bytes are the payload's tag")

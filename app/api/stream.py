@@ -19,6 +19,7 @@ from app import archives, errors
 from app.api import problems
 from app.api.negotiate import PAYLOAD
 from app.api.run import deadline, gone
+from app.api.schemas import Doubts
 from app.archives import Item
 from app.engine.jobs import Timings
 from app.engine.models import Coder
@@ -40,6 +41,7 @@ class Answer(NamedTuple):
     coder: Coder
     data: bytes
     media_type: str
+    doubts: Doubts | None = None
 
 
 Compute = Callable[["Batch", bytes, Timings], Awaitable[Answer]]
@@ -160,6 +162,7 @@ async def _ndjson(
                 }  # fmt: skip
                 manifest = answer.coder.manifest
                 line |= {"bytes": len(answer.data), "model": manifest.name, "version": manifest.version}
+                line |= answer.doubts.model_dump() if answer.doubts else {}
             index += 1
             yield _json(line)
         yield _json({"items": index, "failed": failed})

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from app import codec, graphs, memory
+from app.checks import Doubt, check
 from app.config import Settings
 from app.engine.device import Device, choose
 from app.engine.jobs import Call, Job, Lane, Timings
@@ -48,7 +49,8 @@ class Work(NamedTuple, Generic[T]):
 class Compressed:
     """One portrait on its way through: what came in, how it was framed, what came out.
 
-    ``tokens`` are those that the payload holds.
+    ``tokens`` are those that the payload holds, ``likeness`` is the recogniser's cosine of the portrait and of what
+    they decode to, or None where it was not asked for.
     """
 
     coder: Coder
@@ -57,6 +59,8 @@ class Compressed:
     framed: Framed
     tokens: NDArray[np.int64]
     payload: bytes
+    likeness: float | None
+    warnings: list[Doubt]
 
 
 NO_SEARCH = "SFace, which this service does not have: pip install 'cameo[fast]'"
@@ -148,21 +152,30 @@ class Service:
             raise NotReady(f"not ready: {self.reason}", reason=self.reason, retry_after=1)
 
     def compress(
-        self, data: bytes, frame: str, coder: Coder, max_bytes: int | None, effort: str, timings: Timings
-    ) -> Work[Compressed]:
-        """An uploaded picture to a payload of at most ``max_bytes``, with an :meth:`effort`.
+        self, data: bytes, frame: str, coder: Coder, max_bytes: int | None, effort: str, likeness: bool,
+        timings: Timings,
+    ) -> Work[Compressed]:  # fmt: skip
+        """An uploaded picture to a payload of at most ``max_bytes``, with an :meth:`effort`, and its :meth:`likeness`.
 
         ImageError or BudgetTooSmall, at once.
         """
         budget = coder.budget(max_bytes)
-        kind = Kind(f"compress {frame} {coder.size} {effort}", megapixels(data, self.settings.max_pixels))
+        judged = " judged" if likeness else ""
+        kind = Kind(f"compress {frame} {coder.size} {effort}{judged}", megapixels(data, self.settings.max_pixels))
 
         def job() -> Job[Compressed]:
             framed = self.frame(data, frame, coder.size, timings)
             tokens = yield from self.tokens(framed.portrait, coder, budget, effort, timings)
             with timings.stage("encode"):
                 payload, held = coder.pack_first(tokens, budget)
-            return Compressed(coder, effort, len(data), framed, held, payload)
+            cosine = None
+            if likeness:
+                # A search saw the face before its last rounding: what the payload gives is looked at anew.
+                face = yield Call(coder.decoding, held)
+                with timings.stage("judge"):
+                    assert self.judge
+                    cosine = self.judge.similarity(framed.portrait, face)
+            return Compressed(coder, effort, len(data), framed, held, payload, cosine, check(framed, cosine))
 
         return Work(job(), kind, coder.searching if ROUNDS[effort] else coder.encoding)
 
@@ -193,6 +206,18 @@ class Service:
             )
         if ROUNDS[wanted] and not self._searches:
             raise InvalidParameter(f"effort={wanted} needs {NO_SEARCH}", parameter="effort")
+        return wanted
+
+    def likeness(self, wanted: bool | None, effort: str, many: bool = False) -> bool:
+        """Whether an answer says how like the face is: by default not for ``many`` without a search.
+
+        It takes as long as all the rest of a portrait does that is not searched for. InvalidParameter where this
+        service has no recogniser.
+        """
+        if wanted is None:
+            return self.judge is not None and (not many or ROUNDS[effort] > 0)
+        if wanted and self.judge is None:
+            raise InvalidParameter(f"likeness=true needs {NO_SEARCH}", parameter="likeness")
         return wanted
 
     @property

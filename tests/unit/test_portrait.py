@@ -193,6 +193,11 @@ class TestAuto:
         monkeypatch.setattr(framer, "_turned", None)
         assert framer.auto(astronaut(), 128).turned == 0
 
+    @pytest.mark.parametrize("sigma", [5, 7, 9])
+    def test_a_blurred_photo_is_not_turned(self, framer: Framer, sigma: int) -> None:
+        blurred = np.asarray(cv2.GaussianBlur(astronaut()[:256, 96:352], (0, 0), sigma), np.uint8)
+        assert framer.auto(blurred, 128).turned == 0
+
     def test_a_small_face_on_its_head(self, framer: Framer) -> None:
         photo = padded(astronaut(), 100, 300, 300)
         upright = framer.auto(photo, 128)

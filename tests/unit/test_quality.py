@@ -66,3 +66,10 @@ def test_a_judge_that_is_none(tmp_path: Path) -> None:
 def test_enlarging_leaves_the_right_size_alone(face: Pixels) -> None:
     assert enlarge(face) is face
     assert enlarge(face[:64, :64].copy()).shape == (SIDE, SIDE, 3)
+
+
+def test_both_ways_to_run_the_judge_agree(monkeypatch: pytest.MonkeyPatch, judge: IdentityJudge, face: Pixels) -> None:
+    weights = installed_judge()
+    assert weights is not None
+    monkeypatch.setattr("app.graphs.installed", lambda: False)
+    np.testing.assert_allclose(IdentityJudge(weights).embed(face), judge.embed(face), atol=1e-4)
