@@ -34,8 +34,8 @@ TAKEN_HEADERS = (
 UNPACKED = 4  # items of all batches that are in memory, for each worker
 SAMPLE_SECONDS = 1.0
 GIVEN_HEADERS = (
-    "Cameo-Model", "Cameo-Sizes", "Cameo-Tokens", "Cameo-Effort", "Cameo-Frame", "Server-Timing", "X-Request-Id",
-    "traceparent", "Retry-After", "WWW-Authenticate",
+    "Cameo-Model", "Cameo-Sizes", "Cameo-Tokens", "Cameo-Effort", "Cameo-Frame", "Cameo-Likeness", "Cameo-Warnings",
+    "Server-Timing", "X-Request-Id", "traceparent", "Retry-After", "WWW-Authenticate",
 )  # fmt: skip
 
 

@@ -20,8 +20,8 @@ from tqdm import trange
 from cameo import codec
 from cameo.coder.coder import Coder
 from cameo.faces.framing import Framer, asis
+from cameo.faces.judge import installed_judge
 from cameo.faces.recogniser import SFace
-from cameo.pictures.quality import installed_judge
 from cameo.store.registry import Registry
 from tests.faces import astronaut
 

@@ -42,10 +42,11 @@ from cameo.coder.cpus import available_cpus
 from cameo.coder.device import choose
 from cameo.errors import CameoError
 from cameo.faces.framing import Framer, asis
+from cameo.faces.judge import installed_judge
 from cameo.faces.recogniser import SFace
 from cameo.pictures.decode import decode
 from cameo.pictures.encode import encode
-from cameo.pictures.quality import Pixels, installed_judge
+from cameo.pictures.quality import Pixels
 from cameo.store.registry import Registry
 from tests.faces import astronaut
 

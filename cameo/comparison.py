@@ -12,9 +12,10 @@ from cameo import codec
 from cameo.coder.coder import Coder
 from cameo.errors import InvalidParameter, quoted
 from cameo.faces.framing import Framed, asis
+from cameo.faces.judge import IdentityJudge
 from cameo.jobs import Call, Job, Operation, Timings
 from cameo.pictures.classical import CODECS, at_nearest_rate
-from cameo.pictures.quality import IdentityJudge, enlarge, ms_ssim, psnr
+from cameo.pictures.quality import enlarge, ms_ssim, psnr
 from cameo.pictures.sheet import draw
 
 Pixels = NDArray[np.uint8]

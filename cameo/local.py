@@ -100,43 +100,47 @@ class Cameo:
 
     def compress(
         self, photo: Photo, *, model: str | None = None, version: int | None = None, max_bytes: int | None = None,
-        effort: Effort | None = None, frame: FrameMethod = "auto",
+        effort: Effort | None = None, frame: FrameMethod = "auto", likeness: bool | None = None,
     ) -> Compressed:  # fmt: skip
         """The face in a photo, as a payload of at most ``max_bytes``; by default the model's default rate.
 
         ``frame="auto"`` finds the face and warps it to the canonical portrait, ``"asis"`` takes the centre square.
+        ``likeness=False`` leaves out the comparison of the face with the portrait.
         ImageError, UnknownModel, UnknownVersion, RefusedVersion, BudgetTooSmall or InvalidParameter.
         """
         coder = self._versions.get(model, version).model
-        return self._compressor(coder, max_bytes, self._pipeline.effort(coder, effort), frame)(photo)
+        return self._compressor(coder, max_bytes, effort, frame, likeness, many=False)(photo)
 
     @overload
     def compress_many(
         self, photos: Iterable[Photo], *, model: str | None = ..., version: int | None = ...,
-        max_bytes: int | None = ..., effort: Effort | None = ..., frame: FrameMethod = ..., threads: int | None = ...,
+        max_bytes: int | None = ..., effort: Effort | None = ..., frame: FrameMethod = ...,
+        likeness: bool | None = ..., threads: int | None = ...,
         on_error: Literal["raise"] = ...,
     ) -> Iterator[Compressed]: ...  # fmt: skip
 
     @overload
     def compress_many(
         self, photos: Iterable[Photo], *, model: str | None = ..., version: int | None = ...,
-        max_bytes: int | None = ..., effort: Effort | None = ..., frame: FrameMethod = ..., threads: int | None = ...,
+        max_bytes: int | None = ..., effort: Effort | None = ..., frame: FrameMethod = ...,
+        likeness: bool | None = ..., threads: int | None = ...,
         on_error: Literal["return"],
     ) -> Iterator[Compressed | CameoError | OSError]: ...  # fmt: skip
 
     def compress_many(
         self, photos: Iterable[Photo], *, model: str | None = None, version: int | None = None,
         max_bytes: int | None = None, effort: Effort | None = None, frame: FrameMethod = "auto",
-        threads: int | None = None, on_error: Literal["raise", "return"] = "raise",
+        likeness: bool | None = None, threads: int | None = None, on_error: Literal["raise", "return"] = "raise",
     ) -> Iterator[Compressed | CameoError | OSError]:  # fmt: skip
         """:meth:`compress` of any number of photos, in their order, on every core.
 
         Photos are taken as results are asked for, a few ahead, so ``photos`` may be endless. ``threads``: by default
         one a CPU. With ``on_error="return"`` a photo that fails gives its error in its place; by default it is raised.
-        Without ``effort`` this is ``fast``, unless the default is another.
+        Without ``effort`` this is ``fast``, unless the default is another. Faces are then not compared with their
+        portraits, unless ``likeness=True``.
         """
         coder = self._versions.get(model, version).model
-        compress = self._compressor(coder, max_bytes, self._pipeline.effort(coder, effort, many=True), frame)
+        compress = self._compressor(coder, max_bytes, effort, frame, likeness, many=True)
         return _in_order(compress, photos, threads or self.device.cpus, returns_errors=on_error == "return")
 
     def reconstruct(self, payload: bytes) -> Image.Image:
@@ -179,13 +183,18 @@ class Cameo:
         return _alone(self._pipeline.compare(pixels, coders, wanted, effort=effort, frame=frame, timings=Timings()))
 
     def _compressor(
-        self, coder: Coder, max_bytes: int | None, effort: str, frame: str
+        self, coder: Coder, max_bytes: int | None, wanted: str | None, frame: str, likeness: bool | None, *, many: bool
     ) -> Callable[[Photo], Compressed]:
-        budget = coder.budget(max_bytes)
+        budget, effort = coder.budget(max_bytes), self._pipeline.effort(coder, wanted, many=many)
+        judged = self._pipeline.judges(likeness, effort, many=many)
 
         def compress(photo: Photo) -> Compressed:
             pixels = partial(read, photo, self._max_pixels)
-            return _alone(self._pipeline.compress(pixels, coder, budget, effort=effort, frame=frame, timings=Timings()))
+            return _alone(
+                self._pipeline.compress(
+                    pixels, coder, budget, effort=effort, frame=frame, judged=judged, timings=Timings()
+                )
+            )
 
         return compress
 

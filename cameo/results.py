@@ -1,7 +1,7 @@
 """What the library's calls give: plain values, the same from a model in this process as from a service."""
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +17,20 @@ class Frame:
     landmarks: NDArray[np.float64] | None = None
     """Shape (5, 2), in the order of :data:`cameo.faces.template.TEMPLATE`."""
     roll: float | None = None
-    """Degrees by which the face leans in the photo, clockwise as seen."""
+    """Degrees by which the face leans in the photo, clockwise as seen, from -180 to 180."""
     score: float | None = None
     """The detector's confidence, at most 1."""
     faces: int | None = None
     """How many faces the detector found in the photo, where it found this one."""
+    turned: int | None = None
+    """Degrees by which the photo was turned clockwise before the face was found: 0, 90, 180 or 270."""
+
+
+class Doubt(NamedTuple):
+    """What a caller should know of a portrait and its payload: ``code`` is stable, ``detail`` one sentence."""
+
+    code: str
+    detail: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +44,9 @@ class Compressed:
     tokens: NDArray[np.int64]
     """Those that the payload holds: the model's shape, or a list of the first so many."""
     frame: Frame
+    likeness: float | None = None
+    """The recogniser's cosine of the portrait and of what the payload decodes to; None where nobody asked."""
+    warnings: tuple[Doubt, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

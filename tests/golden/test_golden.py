@@ -17,8 +17,9 @@ from PIL import Image
 from cameo import codec
 from cameo.coder.coder import Coder, load_model
 from cameo.faces.framing import Framer
+from cameo.faces.judge import IdentityJudge, installed_judge
 from cameo.pictures.encode import encode
-from cameo.pictures.quality import IdentityJudge, enlarge, installed_judge
+from cameo.pictures.quality import enlarge
 from cameo.store.registry import Registry
 from tests.faces import astronaut
 

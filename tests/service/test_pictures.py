@@ -126,6 +126,16 @@ def test_a_turned_picture_equals_the_upright_one(
     assert payload(api, png(FACE.transpose(undone_by)), frame="asis") != payload(api, PHOTO, frame="asis")
 
 
+@pytest.mark.parametrize("degrees", [90, 180, 270])
+def test_a_turned_picture_that_says_nothing_of_it(api: httpx.Client, degrees: int) -> None:
+    upright = upload(api, PHOTO).json()
+    turned = upload(api, png(FACE.rotate(degrees))).json()  # anticlockwise
+    assert upright["frame"]["turned"] == 0
+    assert turned["frame"]["turned"] == degrees
+    assert (turned["frame"]["roll"] + degrees + 180) % 360 - 180 == pytest.approx(upright["frame"]["roll"], abs=2)
+    assert turned["frame"]["score"] > 0.9
+
+
 @pytest.mark.parametrize("kind", ["JPEG", "WEBP", "AVIF", "BMP", "TIFF", "GIF"])
 def test_every_format(api: httpx.Client, kind: str) -> None:
     assert upload(api, file(FACE, kind)).status_code == 200

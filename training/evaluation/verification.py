@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from cameo.pictures.quality import IdentityJudge, installed_judge
+from cameo.faces.judge import IdentityJudge, installed_judge
 from training.evaluation.bootstrap import Figure, draws, interval, numbered, rounded
 
 Pixels = NDArray[np.uint8]

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from cameo.errors import NoFace
 from cameo.faces.detector import SCORE, detector
@@ -26,6 +27,11 @@ def transform(image: NDArray[np.uint8], degrees: float = 0.0, scale: float = 1.0
     """Turned clockwise as seen and scaled about the middle of its face, on the same canvas."""
     matrix = cv2.getRotationMatrix2D((223, 150), -degrees, scale)
     return np.asarray(cv2.warpAffine(image, matrix, image.shape[1::-1], borderMode=cv2.BORDER_REPLICATE), np.uint8)
+
+
+def turned(degrees: float) -> NDArray[np.uint8]:
+    """The whole photo turned clockwise, on a black canvas that it fits on."""
+    return np.asarray(Image.fromarray(astronaut()).rotate(-degrees, Image.Resampling.BICUBIC, expand=True))
 
 
 def resized(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
@@ -87,6 +93,7 @@ class TestAsis:
         assert framed.method == "asis"
         assert framed.box == (0, 0, size, size)
         assert (framed.landmarks, framed.roll, framed.score, framed.faces) == (None, None, None, None)
+        assert framed.turned is None
 
     @pytest.mark.parametrize(("shape", "box"), [((128, 200, 3), (36, 0, 128, 128)), ((201, 128, 3), (0, 36, 128, 128))])
     def test_the_square_is_cut_from_the_middle(self, shape: tuple[int, int, int], box: tuple[int, ...]) -> None:
@@ -162,6 +169,44 @@ class TestAuto:
         assert leaning.roll - straight.roll == pytest.approx(degrees, abs=5)
         assert psnr(leaning.portrait, expected(transform(astronaut(), degrees), leaning, blur=0.5)) > 30
 
+    @pytest.mark.parametrize("degrees", range(30, 360, 30))
+    def test_a_photo_on_its_side_or_head_is_turned(self, framer: Framer, degrees: int) -> None:
+        upright, framed = framer.auto(astronaut(), 128), framer.auto(turned(degrees), 128)
+        assert framed.roll is not None
+        assert (framed.roll - degrees + 180) % 360 - 180 == pytest.approx(0, abs=8)
+        assert framed.turned is not None
+        assert abs((degrees + framed.turned + 180) % 360 - 180) <= 60
+        assert psnr(framed.portrait[24:104, 24:104], upright.portrait[24:104, 24:104]) > 17
+        x, y, width, height = framed.box
+        assert x < points(framed)[:, 0].min() < points(framed)[:, 0].max() < x + width
+        assert y < points(framed)[:, 1].min() < points(framed)[:, 1].max() < y + height
+
+    @pytest.mark.parametrize("quarters", [1, 2, 3])
+    def test_a_quarter_turn_gives_the_same_landmarks(self, framer: Framer, quarters: int) -> None:
+        photo = np.ascontiguousarray(np.rot90(astronaut()[:400], -quarters))
+        framed = framer.auto(photo, 128)
+        assert framed.turned == 360 - 90 * quarters
+        x_y_of_each_pixel = np.moveaxis(np.mgrid[:400, :512], 0, -1)[..., ::-1]
+        x, y = np.rint(points(framed)).astype(int).T
+        found = np.rot90(x_y_of_each_pixel, -quarters)[y, x]
+        assert apart(found.astype(float), points(framer.auto(astronaut()[:400], 128))) < 0.03
+
+    def test_an_upright_photo_is_not_turned(self, framer: Framer, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(framer, "_turned", None)
+        assert framer.auto(astronaut(), 128).turned == 0
+
+    @pytest.mark.parametrize("sigma", [5, 7, 9])
+    def test_a_blurred_photo_is_not_turned(self, framer: Framer, sigma: int) -> None:
+        blurred = np.asarray(cv2.GaussianBlur(astronaut()[:256, 96:352], (0, 0), sigma), np.uint8)
+        assert framer.auto(blurred, 128).turned == 0
+
+    def test_a_small_face_on_its_head(self, framer: Framer) -> None:
+        photo = padded(astronaut(), 100, 300, 300)
+        upright = framer.auto(photo, 128)
+        turned_over = framer.auto(np.ascontiguousarray(photo[::-1, ::-1]), 128)
+        assert (upright.turned, turned_over.turned) == (0, 180)
+        assert psnr(turned_over.portrait, upright.portrait) > 20
+
     @pytest.mark.parametrize("side", [150, 300, 1100, 2400])
     def test_the_size_of_the_photo_does_not_matter(self, framer: Framer, side: int) -> None:
         found = points(framer.auto(resized(astronaut(), side), 64)) * 512 / side
@@ -232,6 +277,18 @@ class TestSeveralFaces:
 
 
 class TestNoFace:
+    def test_a_search_without_a_face_is_bounded(self, framer: Framer, monkeypatch: pytest.MonkeyPatch) -> None:
+        pixels, find = [], framer._find
+
+        def counted(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
+            pixels.append(picture.size // 3)
+            return find(picture)
+
+        monkeypatch.setattr(framer, "_find", counted)
+        with pytest.raises(NoFace):
+            framer.auto(np.full((3000, 4000, 3), 128, np.uint8), 128)
+        assert sum(pixels) <= 640 * 480 + 5 * 320**2
+
     @pytest.mark.parametrize("shape", [(1, 1), (1, 3000), (3000, 2), (480, 640)])
     def test_an_empty_wall(self, framer: Framer, shape: tuple[int, int]) -> None:
         with pytest.raises(NoFace, match=r"faces the camera .* frame=asis") as caught:

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
+from cameo.faces.judge import installed_judge
 from cameo.faces.recogniser import FrozenPReLU, Pointwise, SFace, Strided, blurred, strayed
-from cameo.pictures.quality import installed_judge
 
 
 def test_a_frozen_prelu_is_torchs_without_the_gradient_of_its_slopes() -> None:

@@ -8,11 +8,11 @@ import torch.nn.functional as F
 
 from cameo.coder.coder import load_model
 from cameo.faces.framing import Framer
+from cameo.faces.judge import installed_judge
 from cameo.faces.recogniser import SFace
 from cameo.nn.blocks import to_pixels, to_signal
 from cameo.nn.progressive import Progressive
 from cameo.nn.search import LIKENESS, REACH, Search, improve, searched
-from cameo.pictures.quality import installed_judge
 from cameo.store.reader import read_version
 from tests.faces import astronaut
 

@@ -1,12 +1,10 @@
-from pathlib import Path
-
 import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from cameo.faces.framing import Framer
-from cameo.pictures.quality import SIDE, IdentityJudge, enlarge, installed_judge, ms_ssim, psnr
+from cameo.pictures.quality import SIDE, enlarge, ms_ssim, psnr
 from tests.faces import astronaut
 
 Pixels = NDArray[np.uint8]
@@ -15,13 +13,6 @@ Pixels = NDArray[np.uint8]
 @pytest.fixture(scope="module")
 def face() -> Pixels:
     return Framer().auto(astronaut(), SIDE).portrait
-
-
-@pytest.fixture(scope="module")
-def judge() -> IdentityJudge:
-    weights = installed_judge()
-    assert weights is not None
-    return IdentityJudge(weights)
 
 
 def noisy(pixels: Pixels, sigma: float) -> Pixels:
@@ -46,21 +37,6 @@ def test_ms_ssim_sees_structure_rather_than_brightness(face: Pixels) -> None:
     brighter = np.clip(face.astype(int) + 10, 0, 255).astype(np.uint8)
     blurred = np.asarray(cv2.GaussianBlur(face, (0, 0), 3), np.uint8)
     assert ms_ssim(face, brighter) > ms_ssim(face, blurred)
-
-
-def test_the_judge_knows_a_face_again(judge: IdentityJudge, face: Pixels) -> None:
-    assert judge.similarity(face, face) == pytest.approx(1, abs=1e-5)
-    assert judge.similarity(face, noisy(face, 8)) > 0.8
-    assert judge.similarity(face, enlarge(np.asarray(cv2.resize(face, (64, 64)), np.uint8))) > 0.8
-    assert judge.similarity(face, face[::-1].copy()) < 0.5
-    assert judge.similarity(face, np.full_like(face, 128)) < 0.5
-
-
-def test_a_judge_that_is_none(tmp_path: Path) -> None:
-    path = tmp_path / "judge.onnx"
-    path.write_bytes(b"no network")
-    with pytest.raises(ValueError, match="CAMEO_JUDGE"):
-        IdentityJudge(path)
 
 
 def test_enlarging_leaves_the_right_size_alone(face: Pixels) -> None:

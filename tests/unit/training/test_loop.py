@@ -10,9 +10,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from cameo.faces.judge import installed_judge
 from cameo.nn import build
 from cameo.nn.progressive import Progressive
-from cameo.pictures.quality import installed_judge
 from tests.tiny import tiny_model
 from training import loop
 from training.data.portraits import Portraits

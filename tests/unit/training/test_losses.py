@@ -5,11 +5,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from cameo.faces.judge import installed_judge
 from cameo.nn import build
 from cameo.nn.progressive import ProgressiveOutput
 from cameo.nn.vae import VAEOutput
 from cameo.nn.vqvae import VQVAEOutput
-from cameo.pictures.quality import installed_judge
 from tests.tiny import PROGRESSIVE
 from training.kinds import Kind, kind_named
 from training.kinds.progressive import rate
