@@ -42,6 +42,7 @@ _OTHER_FRAMES: Final = {
     0xCF: "hierarchical coding",
     0xDE: "hierarchical coding",
 }
+_WINDOW: Final = 2**18
 _ALONE: Final = {0x01, *range(0xD0, 0xD8)}  # markers without a length
 _APP0, _APP1, _APP2, _APP14, _APP15, _COM = 0xE0, 0xE1, 0xE2, 0xEE, 0xEF, 0xFE
 
@@ -138,7 +139,7 @@ def strip(data: bytes, header: Header, max_pixels: int) -> bytes:
 def _count_scans(data: bytes, at: int, header: Header, most: int) -> None:
     areas: dict[int, int] = header.facts["areas"]
     scans = visits = segments = 0
-    while (marker := data[at + 1]) != _EOI:
+    while at + 4 <= len(data) and (marker := data[at + 1]) != _EOI:
         (length,) = struct.unpack_from(">H", data, at + 2)
         if marker == _SOS:
             scans += 1
@@ -147,10 +148,16 @@ def _count_scans(data: bytes, at: int, header: Header, most: int) -> None:
             limit(header.format, "coefficients to visit in all scans", visits, most)
         segments += 1
         limit(header.format, "segments", segments, MAX_PARTS)
-        following = _MARKER.search(data, at + 2 + length)
-        if following is None:
-            return
-        at = following.end() - 2
+        at = _next_marker(data, at + 2 + length)
+
+
+def _next_marker(data: bytes, at: int) -> int:
+    """Where it is. A window at a time, so that other threads get their turn between them."""
+    while at < len(data):
+        if found := _MARKER.search(data, at, at + _WINDOW):
+            return found.start()
+        at += _WINDOW - 1  # a marker has two bytes
+    return len(data)
 
 
 def lacks_end(stripped: bytes) -> bool:

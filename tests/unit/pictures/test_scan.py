@@ -141,6 +141,20 @@ def test_the_header_alone_is_cheap(make: Callable[[], bytes]) -> None:
     assert time.thread_time() - began < 0.05
 
 
+@pytest.mark.parametrize("options", [{}, {"save_all": True, "append_images": [face(2000, 1500)]}])
+def test_an_avif_whose_boxes_promise_less_than_its_stream(options: dict[str, Any]) -> None:
+    data = bytearray(file(face(2000, 1500), "AVIF", speed=10, **options))
+    assert decode(bytes(data), 3_000_000).shape == (1500, 2000, 3)
+    size = struct.pack(">II", 2000, 1500)
+    while (at := data.find(size)) >= 0:
+        data[at : at + 8] = struct.pack(">II", 64, 64)
+    while (at := data.find(struct.pack(">II", 2000 << 16, 1500 << 16))) >= 0:
+        data[at : at + 8] = struct.pack(">II", 64 << 16, 64 << 16)
+    assert megapixels(bytes(data), PLENTY) == pytest.approx(64 * 64 / 1e6)
+    with pytest.raises(TooComplex, match="3000000 pixels in a stream, or more; the limit is 1048576"):
+        decode(bytes(data), PLENTY)
+
+
 HONEST: dict[str, Callable[[], bytes]] = {
     "JPEG with ten scans": lambda: file(face(), "JPEG", progressive=True),
     "JPEG with many comments": lambda: JPEG[:2] + segment(0xFE, b"made by hand") * 500 + JPEG[2:],
