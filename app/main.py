@@ -108,6 +108,6 @@ def _document(app: FastAPI, keys_needed: bool) -> None:
 
 def _version() -> str:
     try:
-        return version("cameo")
+        return version("cameo-faces")
     except PackageNotFoundError:
         return "0+unknown"
