@@ -3,11 +3,12 @@
 PYTHON is the interpreter of the environment that torch goes into; by default the one that runs this file.
 
 On Linux the package index's build of torch is the one for CUDA: gigabytes that a machine without an NVIDIA GPU cannot
-use. There this takes the CPU build from PyTorch's own index. The variable TORCH_INDEX names another index, which is
-then taken with a GPU too, or is ``plain``: torch from the index that pip is configured for, as it comes.
+use. There this takes the CPU build, from PyTorch's own index. Where that does not answer within 3 seconds, it takes
+the CPU build from where pip is configured to look, if it is there, and else the build that is.
 
-Where the index does not answer within 3 seconds, or pip cannot take torch from it, the plain one serves. Every file
-must have a hash of requirements/torch.txt. Nothing happens where torch of that version is installed, in any build.
+The variable TORCH_INDEX names another index, with a GPU too; or it is ``plain``: the build of the index that pip is
+configured for. Every file must have a hash of requirements/torch.txt. Nothing happens where torch of that version is
+installed, in any build, so install another one, such as that for an older CUDA, before.
 """
 
 import http.client
@@ -25,6 +26,7 @@ CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 PATIENCE = 3.0  # seconds until an index counts as unreachable
 REQUIREMENTS = Path(__file__).resolve().parents[1] / "requirements"
 TORCH, CUDA = REQUIREMENTS / "torch.txt", REQUIREMENTS / "cuda.txt"
+CPU = REQUIREMENTS / "torch-cpu.txt"  # the same version, but the CPU build or none
 
 
 def main() -> None:
@@ -33,24 +35,23 @@ def main() -> None:
     assert pinned
     if installed(python).partition("+")[0] == pinned[1]:
         return
-    index = wanted_index()
-    if index and not (answers(index) and pip(python, TORCH, "--index-url", index)):
-        print(f"install_torch: torch {pinned[1]} is not to be had from {index}; taking the plain one", flush=True)
-        index = None
-    if not index:
-        if not pip(python, TORCH):
-            sys.exit(f"install_torch: pip could not install torch {pinned[1]}")
-        # What the CUDA build runs on. A plain index may also give a CPU build, which says so in its version.
-        if "+cpu" not in installed(python) and not pip(python, CUDA):
-            sys.exit(f"install_torch: pip could not install {CUDA}")
+    named = os.environ.get("TORCH_INDEX", "")
+    if named == "plain" or (not named and (sys.platform != "linux" or has_gpu())):
+        plain(python)
+        return
+    index, build = (named.rstrip("/"), TORCH) if named else (CPU_INDEX, CPU)
+    if answers(index) and pip(python, build, "--index-url", index):
+        return
+    print(f"install_torch: torch {pinned[1]} is not to be had from {index}; looking where pip does", flush=True)
+    if named or not pip(python, CPU, quiet=True):
+        plain(python)
 
 
-def wanted_index() -> str | None:
-    """The index that torch should come from; None for the one that pip is configured for."""
-    named = os.environ.get("TORCH_INDEX")
-    if named:
-        return None if named == "plain" else named.rstrip("/")
-    return CPU_INDEX if sys.platform == "linux" and not has_gpu() else None
+def plain(python: str) -> None:
+    """The build that pip's index has, and what it needs beside it."""
+    # A CPU build, which an index may have, too, says so in its version.
+    if not pip(python, TORCH) or ("+cpu" not in installed(python) and not pip(python, CUDA)):
+        sys.exit("install_torch: pip could not install torch, see above")
 
 
 def has_gpu() -> bool:
@@ -82,9 +83,10 @@ def installed(python: str) -> str:
     return subprocess.run([python, "-c", code], check=True, capture_output=True, text=True).stdout.strip()
 
 
-def pip(python: str, requirements: Path, *options: str) -> bool:
+def pip(python: str, requirements: Path, *options: str, quiet: bool = False) -> bool:
     command = [sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--require-hashes"]
-    return subprocess.run([*command, "--requirement", str(requirements), *options], check=False).returncode == 0
+    done = subprocess.run([*command, "-r", str(requirements), *options], check=False, capture_output=quiet)
+    return done.returncode == 0
 
 
 if __name__ == "__main__":

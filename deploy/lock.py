@@ -1,8 +1,8 @@
 """Writes requirements/*.txt, which say what is installed, by version and hash: ``make lock``.
 
 Each file serves every platform and every Python of pyproject.toml, and they agree with each other. Torch is in files
-of its own, for it comes in two builds: torch.txt has the hashes of both, cuda.txt what the CUDA build runs on, and
-deploy/install_torch.py chooses. In the others torch is left out, so they are installed with ``--no-deps``.
+of its own, for it comes in two builds: torch.txt has the hashes of both, torch-cpu.txt is the one, cuda.txt is what
+the other runs on, and deploy/install_torch.py chooses. In the others torch is left out, so they are installed with ``--no-deps``.
 """
 
 import re
@@ -11,7 +11,7 @@ import tomllib
 import urllib.request
 from pathlib import Path
 
-from deploy.install_torch import CPU_INDEX, REQUIREMENTS, TORCH
+from deploy.install_torch import CPU, CPU_INDEX, REQUIREMENTS
 
 ROOT = REQUIREMENTS.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -38,8 +38,9 @@ def main() -> None:
         locked = entries(resolve(wanted, everything))
         write(name, {each: text for each, text in locked.items() if each not in for_cuda | {"torch"}})
     write("cuda", {name: everything[name] for name in for_cuda})
-    hashes = sorted({*HASH.findall(everything["torch"]), *cpu_hashes(torch)})
-    write("torch", {"torch": " \\\n    ".join([torch, *(f"--hash={each}" for each in hashes)]) + "\n"})
+    of_cpu = cpu_hashes(torch)
+    write_torch("torch", torch, {*HASH.findall(everything["torch"]), *of_cpu})
+    write_torch("torch-cpu", f"{torch}+cpu", set(of_cpu))
 
 
 def resolve(wanted: list[str], constraints: dict[str, str] | None = None) -> str:
@@ -76,8 +77,8 @@ def cpu_hashes(torch: str) -> list[str]:
         with urllib.request.urlopen(f"{CPU_INDEX}/torch/", timeout=10) as answer:
             page = answer.read().decode()
     except OSError as error:
-        before = TORCH.read_text() if TORCH.exists() else ""
-        if f"{torch} " not in before:
+        before = CPU.read_text() if CPU.exists() else ""
+        if f"{torch}+cpu " not in before:
             raise SystemExit(f"lock: no hashes of {torch}: {CPU_INDEX} does not answer ({error})") from error
         return HASH.findall(before)
     return [f"sha256:{each}" for each in re.findall(rf"/torch-{version}%2Bcpu-[^#]*#sha256=([0-9a-f]+)", page)]
@@ -85,6 +86,10 @@ def cpu_hashes(torch: str) -> list[str]:
 
 def write(name: str, locked: dict[str, str]) -> None:
     (REQUIREMENTS / f"{name}.txt").write_text(HEADER + "".join(locked[each] for each in sorted(locked)))
+
+
+def write_torch(name: str, pinned: str, hashes: set[str]) -> None:
+    write(name, {"torch": " \\\n    ".join([pinned, *(f"--hash={each}" for each in sorted(hashes))]) + "\n"})
 
 
 if __name__ == "__main__":
