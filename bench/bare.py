@@ -1,7 +1,6 @@
 """The limit: the same work without a server, in as many processes as there are cores, one thread each."""
 
 import multiprocessing
-import os
 import statistics
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -11,12 +10,13 @@ from typing import Self
 
 from bench.server import Server, post
 from bench.workloads import Workload, of_store
+from cameo.coder.cpus import available_cpus
 
 _loaded: dict[str, Workload] = {}  # of this process, once it is one of the pool's
 
 
 def cores() -> int:
-    return len(os.sched_getaffinity(0))
+    return available_cpus()[0]
 
 
 class Bare:

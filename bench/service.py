@@ -38,6 +38,7 @@ from bench.server import BenchError, Server, post
 from bench.stores import store_of_one
 from cameo import codec
 from cameo.coder.coder import Coder
+from cameo.coder.cpus import available_cpus
 from cameo.coder.device import choose
 from cameo.errors import CameoError
 from cameo.faces.framing import Framer, asis
@@ -280,7 +281,7 @@ def machine() -> str:
     """What the figures hold for."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    cores, load = len(os.sched_getaffinity(0)), os.getloadavg()[0]
+    cores, load = available_cpus()[0], os.getloadavg()[0]
     return (
         f"{names[0] if names else platform.machine()}, {cores} cores, load average {load:.1f} before the start; "
         f"Python {platform.python_version()}, torch {torch.__version__}"

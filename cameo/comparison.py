@@ -6,13 +6,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from cameo import codec
 from cameo.coder.coder import Coder
+from cameo.errors import InvalidParameter
 from cameo.faces.framing import Framed, asis
-from cameo.pictures.classical import at_nearest_rate
+from cameo.jobs import Call, Job, Timings
+from cameo.pictures.classical import CODECS, at_nearest_rate
 from cameo.pictures.quality import IdentityJudge, enlarge, ms_ssim, psnr
-from cameo.work import Call, Job, Timings
+from cameo.pictures.sheet import draw
 
 Pixels = NDArray[np.uint8]
 
@@ -47,6 +50,30 @@ class Comparison:
 
     framed: Framed
     groups: list[list[Row]]
+
+    @property
+    def rows(self) -> list[Row]:
+        return [row for group in self.groups for row in group]
+
+    def sheet(self) -> Image.Image:
+        """A picture of it: each group a line, beside the original."""
+        return draw(self)
+
+
+def parse_version(text: str) -> tuple[str, int | None]:
+    """``NAME`` or ``NAME/VERSION`` -> the name, and the version or None. InvalidParameter."""
+    name, _, version = text.partition("/")
+    if version and not (version.isascii() and version.isdecimal()):
+        raise InvalidParameter(f"models: {text!r} is not NAME or NAME/VERSION", parameter="models", value=text)
+    return name, int(version) if version else None
+
+
+def require_codecs(names: list[str]) -> None:
+    """InvalidParameter where one is not known."""
+    if unknown := [name for name in names if name not in CODECS]:
+        raise InvalidParameter(
+            f"codecs: {unknown} are unknown", parameter="codecs", value=unknown, allowed=list(CODECS)
+        )
 
 
 def budgets(coder: Coder, asked: list[int]) -> list[int | None]:

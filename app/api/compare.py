@@ -6,7 +6,6 @@ from typing import Annotated
 import numpy as np
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
-from numpy.typing import NDArray
 
 from app.api.compress import PICTURE_ERRORS, FrameMethod, WantedEffort
 from app.api.facts import frame_facts
@@ -15,16 +14,14 @@ from app.api.problems import responses
 from app.api.run import DEADLINE_PARAMETER, run
 from app.api.schemas import CompareAnswer, ComparisonRow
 from app.api.uploads import REQUEST_BODY, read_image
-from app.engine.scheduler import Kind
 from app.engine.service import Service, Work
 from cameo.coder.coder import Coder
-from cameo.comparison import Comparison, Row, budgets, compare
+from cameo.comparison import Comparison, Row, budgets, parse_version, require_codecs
 from cameo.errors import BudgetTooSmall, InvalidParameter
+from cameo.jobs import Job
 from cameo.pictures.classical import CODECS
-from cameo.pictures.decode import megapixels
-from cameo.pictures.quality import SIDE, Pixels
-from cameo.pictures.sheet import sheet
-from cameo.work import Job
+from cameo.pictures.encode import encode
+from cameo.pictures.quality import SIDE
 
 router = APIRouter(tags=["comparison"])
 
@@ -74,38 +71,26 @@ async def compare_(
     service: Service = request.app.state.service
     media_type = negotiate(request, JSON, "image/png")
     coders = await _coders(service, models, _numbers(max_bytes))
-    efforts = {coder: service.effort(coder, effort) if coder.prior else "fast" for coder, _ in coders}
     wanted = _items(codecs.lower())
-    if unknown := [codec for codec in wanted if codec not in CODECS]:
-        raise InvalidParameter(
-            f"codecs: {unknown} are unknown", parameter="codecs", value=unknown, allowed=list(CODECS)
-        )
+    require_codecs(wanted)
     data = await read_image(request)
     timings = request.state.timings
-
-    def encode(coder: Coder, portrait: Pixels, budget: int | None) -> Job[NDArray[np.int64]]:
-        return service.tokens(portrait, coder, budget, efforts[coder], timings)
+    work = service.compare(data, coders, wanted, effort=effort, frame=frame, timings=timings)
 
     def job() -> Job[Response]:
-        framed = service.frame(data, frame, SIDE, timings)
-        done = yield from compare(framed, coders, wanted, service.judge, encode, timings)
-        if media_type == "image/png":
-            with timings.stage("encode"):
-                return Response(sheet(done), media_type=media_type)
-        return JSONResponse(_answer(done, len(data)).model_dump())
+        done = yield from work.job
+        with timings.stage("encode"):
+            if media_type == "image/png":
+                return Response(encode(np.asarray(done.sheet()), media_type), media_type=media_type)
+            return JSONResponse(_answer(done, len(data)).model_dump())
 
-    searched = " ".join(f"{len(at)} {efforts[coder]}" for coder, at in coders)
-    kind = Kind(f"compare {searched} {','.join(wanted)}", megapixels(data, service.settings.max_pixels))
-    return await run(request, Work(job(), kind, None))
+    return await run(request, Work(job(), work.kind, work.first))
 
 
 async def _coders(service: Service, models: str | None, asked: list[int]) -> list[tuple[Coder, list[int | None]]]:
     coders = []
     for name in _items(models) or service.registry.names():
-        model, _, version = name.partition("/")
-        if version and not version.isdecimal():
-            raise InvalidParameter(f"models: {name!r} is not NAME or NAME/VERSION", parameter="models", value=name)
-        coder = await service.coder(model, int(version) if version else None)
+        coder = await service.coder(*parse_version(name))
         coders.append((coder, budgets(coder, asked)))
     lines = sum(len(at) for _, at in coders)
     if lines > MOST_LINES:

@@ -14,8 +14,10 @@ from app.api.run import DEADLINE_PARAMETER, run
 from app.api.schemas import CompressAnswer, Sizes, Tokens
 from app.api.uploads import REQUEST_BODY, read_image
 from app.config import Effort
-from app.engine.service import Compressed, Service
+from app.engine.service import Service
 from cameo import errors
+from cameo.coder.coder import Coder
+from cameo.results import Compressed
 
 router = APIRouter(tags=["compression"])
 
@@ -81,52 +83,52 @@ async def compress(request: Request, wanted: Annotated[Wanted, Query()]) -> Resp
     service: Service = request.app.state.service
     media_type = negotiate(request, JSON, PAYLOAD)
     coder = await service.coder(wanted.model, wanted.version)
-    effort = service.effort(coder, wanted.effort)
+    effort = service.pipeline.effort(coder, wanted.effort)
     data = await read_image(request)
     work = service.compress(data, wanted.frame, coder, wanted.max_bytes, effort, request.state.timings)
     done = await run(request, work)
-    sizes = observed(service, done)
+    sizes = observed(service, coder, done, len(data))
     headers = {"Cameo-Model": model_header(coder)}
     if media_type == PAYLOAD:
         headers |= {
             "Cameo-Sizes": dictionary(sizes.model_dump()),
-            "Cameo-Tokens": dictionary(_shape(done)),
+            "Cameo-Tokens": dictionary(_shape(coder, done)),
             "Cameo-Effort": done.effort,
-            "Cameo-Frame": dictionary(frame_facts(done.framed).model_dump()),
+            "Cameo-Frame": dictionary(frame_facts(done.frame).model_dump()),
         }
         return Response(done.payload, headers=headers, media_type=PAYLOAD)
     answer = CompressAnswer(
-        model=coder.manifest.name,
-        version=coder.manifest.version,
+        model=done.model,
+        version=done.version,
         digest=coder.stored.digest,
         effort=done.effort,
-        tokens=_tokens(done),
+        tokens=_tokens(coder, done),
         payload=base64.b64encode(done.payload).decode(),
         sizes=sizes,
-        frame=frame_facts(done.framed),
+        frame=frame_facts(done.frame),
     )
     return JSONResponse(answer.model_dump(), headers=headers)
 
 
-def observed(service: Service, done: Compressed) -> Sizes:
+def observed(service: Service, coder: Coder, done: Compressed, upload_bytes: int) -> Sizes:
     """What it takes, which goes into the metrics."""
-    manifest, pixels, payload = done.coder.manifest, done.coder.size**2, len(done.payload)
+    pixels, payload = coder.size**2, len(done.payload)
     sizes = Sizes(
-        upload=done.upload_bytes,
+        upload=upload_bytes,
         portrait=3 * pixels,
         payload=payload,
         ratio=round(3 * pixels / payload, 3),
         bits_per_pixel=round(8 * payload / pixels, 4),
     )
-    labels = manifest.name, str(manifest.version)
+    labels = done.model, str(done.version)
     service.metrics.payload_bytes.labels(*labels).observe(sizes.payload)
     service.metrics.ratio.labels(*labels).observe(sizes.ratio)
     return sizes
 
 
-def _tokens(done: Compressed) -> Tokens:
-    return Tokens.model_validate(_shape(done) | {"indices": done.tokens.tolist()})
+def _tokens(coder: Coder, done: Compressed) -> Tokens:
+    return Tokens.model_validate(_shape(coder, done) | {"indices": done.tokens.tolist()})
 
 
-def _shape(done: Compressed) -> dict[str, object]:
-    return {"shape": list(done.tokens.shape), "codebook_size": done.coder.manifest.tokens.codebook_size}
+def _shape(coder: Coder, done: Compressed) -> dict[str, object]:
+    return {"shape": list(done.tokens.shape), "codebook_size": coder.manifest.tokens.codebook_size}

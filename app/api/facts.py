@@ -2,20 +2,20 @@
 
 import numpy as np
 
-from app.api.schemas import Frame
+from app.api import schemas
 from cameo.coder.coder import Coder
-from cameo.faces.framing import Framed
+from cameo.results import Frame
 
 
-def frame_facts(framed: Framed) -> Frame:
+def frame_facts(frame: Frame) -> schemas.Frame:
     """How the portrait was cut out, rounded to what means something."""
-    return Frame(
-        method=framed.method,
-        box=[round(float(v), 1) for v in framed.box],
-        landmarks=None if framed.landmarks is None else np.round(framed.landmarks, 1).tolist(),
-        roll=None if framed.roll is None else round(framed.roll, 1),
-        score=None if framed.score is None else round(framed.score, 3),
-        faces=framed.faces,
+    return schemas.Frame(
+        method=frame.method,
+        box=[round(float(v), 1) for v in frame.box],
+        landmarks=None if frame.landmarks is None else np.round(frame.landmarks, 1).tolist(),
+        roll=None if frame.roll is None else round(frame.roll, 1),
+        score=None if frame.score is None else round(frame.score, 3),
+        faces=frame.faces,
     )
 
 

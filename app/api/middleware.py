@@ -19,7 +19,7 @@ from app.api.problems import problem
 from app.observe.metrics import Metrics
 from app.observe.tracing import Stages, Tracing
 from cameo.errors import BodyTooLarge, ClientLeft, InternalError, NotReady
-from cameo.work import Timings
+from cameo.jobs import Timings
 
 log = logging.getLogger("cameo.access")
 

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.api.problems import problem
 from app.engine.service import Service, Work
 from cameo.errors import CameoError, InvalidParameter
-from cameo.work import Timings
+from cameo.jobs import Timings
 
 T = TypeVar("T")
 
@@ -31,7 +31,7 @@ async def run(request: Request, work: Work[T]) -> T:
     """The result of ``work``; what it raises, Overloaded, DeadlineExceeded or ClientLeft."""
     service: Service = request.app.state.service
     return await service.scheduler.run(
-        work.job, work.kind, work.lane, deadline(request) / 1e3, request.state.timings, gone(request)
+        work.job, work.kind, work.first, deadline(request) / 1e3, request.state.timings, gone(request)
     )
 
 

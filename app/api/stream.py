@@ -23,7 +23,7 @@ from app.engine.service import Service, Work
 from cameo import errors
 from cameo.coder.coder import Coder
 from cameo.errors import CameoError, ClientLeft, DeadlineExceeded, Overloaded
-from cameo.work import Timings
+from cameo.jobs import Timings
 
 T = TypeVar("T")
 
@@ -80,7 +80,7 @@ class Batch:
         while True:
             try:
                 return await self.service.scheduler.run(
-                    work.job, work.kind, work.lane, self._seconds, timings, self._left()
+                    work.job, work.kind, work.first, self._seconds, timings, self._left()
                 )
             except Overloaded as error:
                 too_much = error.facts["waiting_seconds"] - error.facts["limit_seconds"]

@@ -17,11 +17,13 @@ from collections import deque
 from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any, NamedTuple, TypeVar
+from weakref import WeakKeyDictionary
 
+from app.engine.fit import Fit
+from app.engine.lanes import Lane, Task
 from app.observe.metrics import Metrics
 from cameo.errors import ClientLeft, DeadlineExceeded, Overloaded
-from cameo.fit import Fit
-from cameo.work import Job, Lane, Task, Timings
+from cameo.jobs import Job, Operation, Timings
 
 T = TypeVar("T")
 
@@ -40,6 +42,7 @@ class Kind(NamedTuple):
 
 class Batch(NamedTuple):
     lane: Lane
+    operation: Operation
     tasks: list[Task]
 
 
@@ -51,6 +54,7 @@ class Scheduler:
         self._condition = threading.Condition()  # all that follows is changed with it held
         self._new: deque[Task] = deque()
         self._served: deque[Task] = deque()  # by their networks
+        self._lane_of: WeakKeyDictionary[Operation, Lane] = WeakKeyDictionary()  # gone with its version
         self._lanes: list[Lane] = []  # in which somebody waits
         self._costs: dict[str, Fit] = {}
         self._backlog = 0.0  # seconds of accepted work that has not ended
@@ -84,12 +88,12 @@ class Scheduler:
         self,
         job: Job[T],
         kind: Kind,
-        lane: Lane | None,
+        operation: Operation | None,
         deadline: float,
         timings: Timings,
         left: Coroutine[Any, Any, None],
     ) -> T:
-        """The job's result, or what it raises. ``lane`` is the first that it goes to, if any.
+        """The job's result, or what it raises. ``operation`` is the first that it calls, if any.
 
         ``deadline`` in seconds from the start of ``timings``; ``left`` ends when the client has gone. Raises
         Overloaded, DeadlineExceeded where the job cannot be, or was not, done in time, and ClientLeft.
@@ -113,7 +117,9 @@ class Scheduler:
         watch.add_done_callback(lambda _: settle(None, ClientLeft()))
         try:
             self.require_room(deadline, timings, READ)
-            task = self._accept(Task(job, kind.name, kind.megapixels, lane, timings.began + deadline, timings, done))
+            task = self._accept(
+                Task(job, kind.name, kind.megapixels, operation, timings.began + deadline, timings, done)
+            )
             return await future
         finally:
             future.cancel()
@@ -137,7 +143,8 @@ class Scheduler:
                 raise self._task_late(task, f"it would take {expected * 1e3:.0f} ms from now")
             self._backlog += task.cost
             self._unfinished += 1
-            if task.lane:
+            if task.operation:
+                task.lane = self._lane(task.operation)
                 task.lane.coming += 1
             self._new.append(task)
             self._condition.notify()
@@ -177,7 +184,7 @@ class Scheduler:
 
     def _reason(self, lane: Lane, now: float) -> str | None:
         """Why a lane's batch should go, if it should go before new work."""
-        if lane.patient and self._new and self._new[0].since < lane.waiting[0].since:
+        if lane.recurring and self._new and self._new[0].since < lane.waiting[0].since:
             return None
         if len(lane.waiting) >= lane.most:
             return "full"
@@ -196,7 +203,8 @@ class Scheduler:
             return None
         self._metrics.batches.labels(*lane.labels, reason).inc()
         self._metrics.batch_size.labels(*lane.labels).observe(len(tasks))
-        return Batch(lane, tasks)
+        assert tasks[0].operation  # it waits for one
+        return Batch(lane, tasks[0].operation, tasks)
 
     def _wanted(self, task: Task, now: float, needs: float) -> bool:
         """False for a task, ended by this, whose client has left or which cannot be done in time any more."""
@@ -245,20 +253,27 @@ class Scheduler:
             if task.lane:  # it was announced
                 task.lane.coming -= 1
                 task.lane = None
-            task.item = call.item
-            call.lane.waiting.append(task)
-            if call.lane not in self._lanes:
-                self._lanes.append(call.lane)  # nobody is woken: this worker looks for work next
+            task.operation, task.item = call
+            lane = self._lane(task.operation)
+            lane.waiting.append(task)
+            if lane not in self._lanes:
+                self._lanes.append(lane)  # nobody is woken: this worker looks for work next
+
+    def _lane(self, operation: Operation) -> Lane:
+        lane = self._lane_of.get(operation)
+        if lane is None:
+            lane = self._lane_of[operation] = Lane(operation)
+        return lane
 
     def _run_batch(self, batch: Batch) -> None:
         began = time.perf_counter()
-        lane, tasks = batch
+        lane, operation, tasks = batch
         failed = False
         try:
-            results = lane([task.item for task in tasks])
+            results = operation([task.item for task in tasks])
         except Exception as error:
             # One that fails must not take others with it.
-            failed, results = True, [error] if len(tasks) == 1 else [_alone(lane, task.item) for task in tasks]
+            failed, results = True, [error] if len(tasks) == 1 else [_alone(operation, task.item) for task in tasks]
         now = time.perf_counter()
         with self._condition:
             if not failed:
@@ -267,7 +282,7 @@ class Scheduler:
                 task.timings.add("queue", began - task.since)
                 task.timings.add("infer", now - began)
                 task.busy += (now - began) / len(tasks)
-                task.since, task.item, task.value = now, None, result
+                task.since, task.operation, task.item, task.value = now, None, None, result
                 if failed and isinstance(result, Exception):
                     self._end(task, None, result)
                 else:
@@ -287,9 +302,9 @@ class Scheduler:
         task.done(value, error)
 
 
-def _alone(lane: Lane, item: Any) -> Any:
-    """What a lane gives for an item by itself, or the exception that it raises."""
+def _alone(operation: Operation, item: Any) -> Any:
+    """What an operation gives for an item by itself, or the exception that it raises."""
     try:
-        return lane([item])[0]
+        return operation([item])[0]
     except Exception as error:
         return error

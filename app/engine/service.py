@@ -3,9 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property, partial
-from importlib.util import find_spec
+from functools import partial
 from typing import Generic, NamedTuple, TypeVar
 
 import cv2
@@ -19,18 +17,18 @@ from app.engine.scheduler import Kind, Scheduler
 from app.engine.watch import Watch
 from app.observe.metrics import Metrics
 from cameo import codec
-from cameo.coder import graphs
 from cameo.coder.coder import Coder
 from cameo.coder.device import Device, choose
-from cameo.errors import InvalidParameter, NotReady, OverlongPayload, UnknownVersion
-from cameo.faces.framing import Framed, Framer, asis
-from cameo.faces.recogniser import SFace
+from cameo.comparison import Comparison
+from cameo.errors import NotReady, OverlongPayload, UnknownVersion
+from cameo.jobs import Job, Operation, Timings
 from cameo.nn.search import ROUNDS
 from cameo.pictures.decode import decode, megapixels
 from cameo.pictures.encode import encode
-from cameo.pictures.quality import IdentityJudge, Pixels, installed_judge
+from cameo.pictures.quality import Pixels
+from cameo.results import Compressed
 from cameo.store import Entry, Registry
-from cameo.work import Call, Job, Lane, Timings
+from cameo.work import Pipeline
 
 log = logging.getLogger("cameo.service")
 
@@ -40,29 +38,11 @@ MOST_PAYLOAD_BYTES = 2**16  # far above any payload; the checksum of a whole upl
 
 
 class Work(NamedTuple, Generic[T]):
-    """A job for the scheduler, what it is like, and the lane that it goes to first."""
+    """A job for the scheduler, what it is like, and the operation that it calls first."""
 
     job: Job[T]
     kind: Kind
-    lane: Lane | None
-
-
-@dataclass(frozen=True)
-class Compressed:
-    """One portrait on its way through: what came in, how it was framed, what came out.
-
-    ``tokens`` are those that the payload holds.
-    """
-
-    coder: Coder
-    effort: str
-    upload_bytes: int
-    framed: Framed
-    tokens: NDArray[np.int64]
-    payload: bytes
-
-
-NO_SEARCH = "SFace, which this service does not have: pip install 'cameo[fast]'"
+    first: Operation | None
 
 
 class Service:
@@ -82,11 +62,9 @@ class Service:
             settings.model_memory_mb * 2**20,
         )
         self.watch = Watch(self.registry, settings.store_poll_seconds, self._store_changed)
-        self.framer = Framer(settings.detector, onnx=graphs.installed() and settings.backend != "torch")
-        self._judge_file = settings.judge or installed_judge()
-        self.judge: IdentityJudge | None = IdentityJudge(self._judge_file) if self._judge_file else None
-        if settings.effort and ROUNDS[settings.effort] and not self._searches:
-            raise ValueError(f"CAMEO_EFFORT={settings.effort} needs {NO_SEARCH}")
+        self.pipeline = Pipeline(
+            self.device.torch, detector=settings.detector, recogniser=settings.judge, effort=settings.effort
+        )
         self.ready = False
         self.draining = False
         self.reason = "models are being loaded"
@@ -110,8 +88,8 @@ class Service:
         loaded = {labels: partial(getattr, e, "loaded") for labels, e in served.items()}
         metrics.replace(metrics.loaded_models, loaded)
         progressive = any(len(entry.stored.manifest.rates) > 1 for entry in registry.entries)
-        if progressive and self._searches and self.settings.effort != "fast":
-            _ = self._recogniser  # the first search should not wait for it
+        if progressive and self.pipeline.searches and self.settings.effort != "fast":
+            _ = self.pipeline.recogniser  # the first search should not wait for it
         if not self.ready:
             memory.settle()
         self.ready = bool(registry.entries)
@@ -153,59 +131,12 @@ class Service:
     def compress(
         self, data: bytes, frame: str, coder: Coder, max_bytes: int | None, effort: str, timings: Timings
     ) -> Work[Compressed]:
-        """An uploaded picture to a payload of at most ``max_bytes``, with an :meth:`effort`.
-
-        ImageError or BudgetTooSmall, at once.
-        """
-        budget = coder.budget(max_bytes)
+        """An uploaded picture to a payload of at most ``max_bytes``. ImageError or BudgetTooSmall, at once."""
         kind = Kind(f"compress {frame} {coder.size} {effort}", megapixels(data, self.settings.max_pixels))
-
-        def job() -> Job[Compressed]:
-            framed = self.frame(data, frame, coder.size, timings)
-            tokens = yield from self.tokens(framed.portrait, coder, budget, effort, timings)
-            with timings.stage("encode"):
-                payload, held = coder.pack_first(tokens, budget)
-            return Compressed(coder, effort, len(data), framed, held, payload)
-
-        return Work(job(), kind, coder.searching if ROUNDS[effort] else coder.encoding)
-
-    def tokens(
-        self, portrait: Pixels, coder: Coder, budget: int | None, effort: str, timings: Timings
-    ) -> Job[NDArray[np.int64]]:
-        """All tokens of a portrait of the model's size, searched for as hard as an :meth:`effort` says."""
-        if not ROUNDS[effort]:
-            tokens: NDArray[np.int64] = yield Call(coder.encoding, portrait)
-            return tokens
-        with timings.stage("encode"):
-            search = coder.search(self._recogniser, portrait, budget, effort)
-        for _ in range(ROUNDS[effort]):
-            yield Call(coder.searching, search)
-        return search.tokens().numpy()
-
-    def effort(self, coder: Coder, wanted: str | None, many: bool = False) -> str:
-        """How hard to search for a portrait's tokens, or for those of ``many``.
-
-        InvalidParameter where the model, or this service, cannot do what is ``wanted``.
-        """
-        if wanted is None:
-            usual = self.settings.effort or ("fast" if many or not self._searches else "good")
-            return usual if coder.prior is not None else "fast"
-        if ROUNDS[wanted] and coder.prior is None:
-            raise InvalidParameter(
-                f"effort={wanted} is for models with several rates; {coder.manifest.name} has one", parameter="effort"
-            )
-        if ROUNDS[wanted] and not self._searches:
-            raise InvalidParameter(f"effort={wanted} needs {NO_SEARCH}", parameter="effort")
-        return wanted
-
-    @property
-    def _searches(self) -> bool:
-        return bool(self._judge_file and find_spec("onnx"))
-
-    @cached_property
-    def _recogniser(self) -> SFace:
-        assert self._judge_file
-        return SFace(self._judge_file).to(self.device.torch)
+        job = self.pipeline.compress(
+            self._reader(data), coder, coder.budget(max_bytes), effort=effort, frame=frame, timings=timings
+        )
+        return Work(job, kind, coder.searching if ROUNDS[effort] else coder.encoding)
 
     def reconstruct(
         self, coder: Coder, read: Callable[[], NDArray[np.int64]], media_type: str, timings: Timings
@@ -213,37 +144,30 @@ class Service:
         """What ``read`` gives, the tokens of a face, to a picture file."""
 
         def job() -> Job[bytes]:
-            with timings.stage("decode"):
-                tokens = read()
-            portrait = yield Call(coder.decoding, tokens)
+            portrait = yield from self.pipeline.reconstruct(coder, read, timings)
             with timings.stage("encode"):
                 return encode(portrait, media_type)
 
         return Work(job(), Kind(f"reconstruct {coder.manifest.name} {media_type}"), coder.decoding)
 
-    def frame(self, data: bytes, frame: str, size: int, timings: Timings) -> Framed:
-        """Decode an upload and make the portrait of ``size`` pixels; blocking."""
-        with timings.stage("decode"):
-            image = decode(data, self.settings.max_pixels)
-        with timings.stage("frame"):
-            return self.framer.auto(image, size) if frame == "auto" else asis(image, size)
-
     def shorten(
         self, data: bytes, coder: Coder, payload: codec.Payload, max_bytes: int, timings: Timings
     ) -> Work[bytes]:
-        """The payload of the same face in at most ``max_bytes``: itself where it is no longer.
+        """The payload of the same face in at most ``max_bytes``. PayloadError, or BudgetTooSmall."""
+        return Work(self.pipeline.shorten(data, coder, payload, max_bytes, timings), Kind("shorten"), None)
 
-        PayloadError, or BudgetTooSmall.
-        """
+    def compare(
+        self, data: bytes, coders: list[tuple[Coder, list[int | None]]], codecs: list[str], *,
+        effort: str | None, frame: str, timings: Timings,
+    ) -> Work[Comparison]:  # fmt: skip
+        """Models and codecs on an uploaded picture. ImageError or InvalidParameter, at once."""
+        job = self.pipeline.compare(self._reader(data), coders, codecs, effort=effort, frame=frame, timings=timings)
+        lines = " ".join(f"{len(at)} {self.pipeline.effort(coder, effort)}" for coder, at in coders)
+        kind = Kind(f"compare {lines} {','.join(codecs)}", megapixels(data, self.settings.max_pixels))
+        return Work(job, kind, None)
 
-        def job() -> Job[bytes]:
-            yield from ()  # a job is a generator, though this one needs no network
-            with timings.stage("decode"):
-                coder.unpack(payload)  # what comes back as it is has been checked, too
-            with timings.stage("encode"):
-                return data if len(data) <= max_bytes else coder.shorten(payload, max_bytes)
-
-        return Work(job(), Kind("shorten"), None)
+    def _reader(self, data: bytes) -> Callable[[], Pixels]:
+        return partial(decode, data, self.settings.max_pixels)
 
     async def coder(self, name: str | None, version: int | None) -> Coder:
         """The version that a request asks for, loaded; raises as :meth:`entry` does."""

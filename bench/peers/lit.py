@@ -4,7 +4,6 @@ Each worker has one thread of torch and of OpenCV: with one a core, as they come
 way. Decoding and framing are in ``decode_request``, which LitServe runs in the worker, one picture after another.
 """
 
-import os
 from typing import Annotated, Any
 
 import cv2
@@ -14,6 +13,7 @@ from fastapi import Depends, Request, Response
 from torch import Tensor
 
 from bench.peers.pipeline import HOST, PAYLOAD, PORT, Pipeline
+from cameo.coder.cpus import available_cpus
 
 MAX_BATCH, BATCH_WAIT = 8, 0.005  # pictures, seconds
 
@@ -81,7 +81,7 @@ def main() -> None:
         Compress(MAX_BATCH, BATCH_WAIT, api_path="/compress"),
         Reconstruct(MAX_BATCH, BATCH_WAIT, api_path="/reconstruct"),
     ]
-    workers = len(os.sched_getaffinity(0))
+    workers = available_cpus()[0]
     server = litserve.LitServer(calls, accelerator="cpu", workers_per_device=workers, healthcheck_path="/readyz")
     server.run(host=HOST, port=PORT, generate_client_file=False, log_level="warning", access_log=False)
 

@@ -16,11 +16,11 @@ from cameo.codec import progressive
 from cameo.coder.runtime import MOST, runtime, stack
 from cameo.errors import BudgetTooSmall, TokenOutOfRange, WrongTokenShape
 from cameo.faces.recogniser import Recogniser
+from cameo.jobs import Operation
 from cameo.nn import Model, build
 from cameo.nn.progressive import Progressive
 from cameo.nn.search import ROUNDS, Search, improve
 from cameo.store.reader import StoredVersion
-from cameo.work import Lane
 
 
 class Coder:
@@ -30,7 +30,7 @@ class Coder:
     see :mod:`cameo.coder.runtime`. ``prior`` is None for a model with one rate; with a prior, the first tokens of a
     portrait stand for a coarser face, and a payload holds as many as fit.
 
-    ``encoding`` and ``decoding`` are for :mod:`app.engine.scheduler`; they and the methods give the same. ``searching``
+    ``encoding`` and ``decoding`` are what jobs call; they and the methods give the same. ``searching``
     takes what :meth:`search` gives, for a round of it.
     """
 
@@ -43,21 +43,22 @@ class Coder:
         self._runtime = runtime(self._there, device, backend)
         self.levels = model.levels
         self.prior = codec.Prior(**model.prior) if isinstance(model, Progressive) else None
-        labels = self.manifest.name, str(self.manifest.version)
-        self.encoding = Lane((*labels, "encode"), _weak(self.encode), self._runtime.encoder.most)
-        self.decoding = Lane((*labels, "decode"), _weak(self.decode), self._runtime.decoder.most)
         self._rounds = 1 if device.type == "cpu" else MOST  # searches that are one batch
-        self.searching = Lane((*labels, "search"), _weak(self._improve), self._rounds, patient=True)
-        self._prove()
-
-    def _prove(self) -> None:
-        """Warm up, and see a portrait through every step; ValueError where the manifest says another size."""
         grey = np.full((self.size, self.size, 3), 128, np.uint8)
-        payload = self.pack(self.tokens(grey), self.manifest.rates[0])
+        payload = self._prove(grey)
+        labels = self.manifest.name, str(self.manifest.version)
+        self.encoding = Operation.measured((*labels, "encode"), _weak(self.encode), self._runtime.encoder.most, grey)
+        self.decoding = Operation.measured(
+            (*labels, "decode"), _weak(self.decode), self._runtime.decoder.most, self.unpack(codec.unwrap(payload))
+        )
+        self.searching = Operation((*labels, "search"), _weak(self._improve), self._rounds, recurring=True)
+
+    def _prove(self, portrait_HWC: NDArray[np.uint8]) -> bytes:
+        """The payload of a portrait; ValueError where the manifest says another size."""
+        payload = self.pack(self.tokens(portrait_HWC), self.manifest.rates[0])
         if self.prior is None and self.manifest.rates != (len(payload),):
             raise ValueError(f"payloads have {len(payload)} bytes, the manifest says {self.manifest.rates}")
-        self.encoding.warm(grey)
-        self.decoding.warm(self.unpack(codec.unwrap(payload)))
+        return payload
 
     @torch.inference_mode()
     def encode(self, portraits: list[NDArray[np.uint8]]) -> list[NDArray[np.int64]]:

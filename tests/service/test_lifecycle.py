@@ -181,9 +181,9 @@ def test_searching_for_all_needs_what_a_search_needs(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("CAMEO_EFFORT", "best")
-    monkeypatch.setattr("app.engine.service.find_spec", lambda _: None)
+    monkeypatch.setattr("cameo.work.installed_judge", lambda: None)
     assert main() == 2
-    assert re.fullmatch(r"cameo: CAMEO_EFFORT=best needs SFace, .*: pip install .*\n", capsys.readouterr().err)
+    assert re.fullmatch(r"cameo: CAMEO_EFFORT=best needs a face recogniser, .*\n", capsys.readouterr().err)
 
 
 def test_a_bad_start_ends_the_process(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from cameo.coder.cpus import available_cpus
 from cameo.errors import ImageError
 from cameo.faces.framing import Framer
 from cameo.pictures.decode import decode
@@ -161,7 +162,7 @@ def prepare(
     if claim(out, making):
         described: dict[str, Any] = json.loads((out / "dataset.json").read_text())
         return described
-    workers = workers or len(os.sched_getaffinity(0))
+    workers = workers or available_cpus()[0]
     cv2.setNumThreads(1)  # the pictures are the parallel part; OpenCV and Pillow let other threads run
     with (
         Journal(out, sources, apart_from) as journal,

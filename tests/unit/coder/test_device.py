@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from cameo.coder.device import available_cpus, choose
+from cameo.coder.cpus import available_cpus
+from cameo.coder.device import choose
 
 V1_QUOTA, V1_PERIOD = "cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"
 

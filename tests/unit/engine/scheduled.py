@@ -7,7 +7,7 @@ from typing import Any
 
 from app.engine.scheduler import Kind, Scheduler
 from app.observe.metrics import Metrics
-from cameo.work import Call, Job, Lane, Timings
+from cameo.jobs import Call, Job, Operation, Timings
 
 ANY = Kind("any")
 
@@ -26,14 +26,13 @@ class Gate:
 
 
 class Network:
-    """A lane whose batches are remembered: it squares."""
+    """An operation whose batches are remembered: it squares."""
 
     def __init__(self, limit: int = 8, batch_seconds: float = 30.0) -> None:
         self.batches: list[list[int]] = []
-        self.lane = Lane(("net", "1", "encode"), self._run, limit)
         # As if a batch cost as much as many items, so that waiting for others pays.
-        for n in (1, 2, 3) * 200:
-            self.lane.fit.add(n, batch_seconds + 0.001 * n)
+        seconds = {n: batch_seconds + 0.001 * n for n in range(1, 400)}
+        self.operation = Operation(("net", "1", "encode"), self._run, limit, seconds=seconds)
 
     def _run(self, items: list[int]) -> list[int]:
         self.batches.append(items)
@@ -42,7 +41,7 @@ class Network:
         return [item**2 for item in items]
 
     def job(self, item: int) -> Job[str]:
-        result = yield Call(self.lane, item)
+        result = yield Call(self.operation, item)
         return f"{item} squared is {result}"
 
 
@@ -51,10 +50,10 @@ async def never() -> None:
 
 
 def run(
-    scheduler: Scheduler, job: Job[Any], *, lane: Lane | None = None, deadline: float = 60.0, kind: Kind = ANY,
+    scheduler: Scheduler, job: Job[Any], *, first: Operation | None = None, deadline: float = 60.0, kind: Kind = ANY,
     left: Callable[[], Coroutine[Any, Any, None]] = never, timings: Timings | None = None,
 ) -> "asyncio.Task[Any]":  # fmt: skip
-    return asyncio.create_task(scheduler.run(job, kind, lane, deadline, timings or Timings(), left()))
+    return asyncio.create_task(scheduler.run(job, kind, first, deadline, timings or Timings(), left()))
 
 
 async def until(settled: Callable[[], object]) -> None:

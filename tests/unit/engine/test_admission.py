@@ -5,11 +5,11 @@ import threading
 
 import pytest
 
+from app.engine.fit import Fit
 from app.engine.scheduler import HOPE, Kind, Scheduler
 from app.observe.metrics import Metrics
 from cameo.errors import CameoError, ClientLeft, DeadlineExceeded, Overloaded
-from cameo.fit import Fit
-from cameo.work import Call, Job, Timings
+from cameo.jobs import Call, Job, Timings
 from tests.unit.engine.scheduled import Gate, Network, run, sample, until
 
 
@@ -145,10 +145,10 @@ def test_a_client_that_leaves_while_its_job_runs_gets_no_further_stage(scheduler
     def job() -> Job[None]:
         begun.set()
         assert go_on.wait(30)
-        yield Call(network.lane, 1)
+        yield Call(network.operation, 1)
 
     async def scenario() -> None:
-        task = run(scheduler, job(), lane=network.lane)
+        task = run(scheduler, job(), first=network.operation)
         await until(begun.is_set)
         task.cancel()  # as at the end of the request's own task
         await asyncio.gather(task, return_exceptions=True)
@@ -157,5 +157,5 @@ def test_a_client_that_leaves_while_its_job_runs_gets_no_further_stage(scheduler
 
     asyncio.run(scenario())
     assert network.batches == []
-    assert network.lane.coming == 0
+    assert scheduler._lane(network.operation).coming == 0
     assert sample(metrics, "cameo_cancelled_total", stage="running") == 1

@@ -7,7 +7,7 @@ import pytest
 
 from app.engine.scheduler import NICE, Scheduler
 from app.observe.metrics import Metrics
-from cameo.work import Call, Job, Lane, Timings
+from cameo.jobs import Call, Job, Operation, Timings
 from tests.unit.engine.scheduled import Gate, Network, run, sample, until
 
 
@@ -15,7 +15,7 @@ def test_a_job_goes_through_its_network_and_its_stages_are_timed(scheduler: Sche
     network, timings = Network(), Timings()
 
     async def scenario() -> None:
-        assert await run(scheduler, network.job(3), lane=network.lane, timings=timings) == "3 squared is 9"
+        assert await run(scheduler, network.job(3), first=network.operation, timings=timings) == "3 squared is 9"
 
     asyncio.run(scenario())
     assert list(timings.seconds) == ["queue", "infer"]
@@ -33,7 +33,8 @@ def test_a_search_takes_turns_with_new_jobs(scheduler: Scheduler) -> None:
         order.extend(items)
         return items
 
-    rounds, once = Lane(("net", "1", "search"), note, 1, patient=True), Lane(("net", "1", "encode"), note, 1)
+    rounds = Operation(("net", "1", "search"), note, 1, recurring=True)
+    once = Operation(("net", "1", "encode"), note, 1)
 
     def search() -> Job[None]:
         for number in range(3):
@@ -60,7 +61,7 @@ def test_jobs_that_wait_go_as_one_batch_and_each_gets_its_own_result(scheduler: 
     async def scenario() -> None:
         first = run(scheduler, gate.job())
         await until(gate.begun.is_set)
-        jobs = [run(scheduler, network.job(item), lane=network.lane) for item in range(10)]
+        jobs = [run(scheduler, network.job(item), first=network.operation) for item in range(10)]
         await until(lambda: len(scheduler._new) == 10)
         gate.open.set()
         assert await asyncio.gather(*jobs) == [f"{item} squared is {item**2}" for item in range(10)]
@@ -68,7 +69,7 @@ def test_jobs_that_wait_go_as_one_batch_and_each_gets_its_own_result(scheduler: 
 
     asyncio.run(scenario())
     assert network.batches == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
-    assert network.lane.coming == 0
+    assert scheduler._lane(network.operation).coming == 0
     labels = {"model": "net", "version": "1", "direction": "encode"}
     assert sample(metrics, "cameo_batches_total", **labels, reason="full") == 2
     assert sample(metrics, "cameo_batches_total", **labels, reason="alone") == 1
@@ -80,7 +81,7 @@ def test_nothing_waits_for_a_batch_that_would_save_nothing(scheduler: Scheduler)
     async def scenario() -> None:
         run(scheduler, gate.job())
         await until(gate.begun.is_set)
-        jobs = [run(scheduler, network.job(item), lane=network.lane) for item in range(5)]
+        jobs = [run(scheduler, network.job(item), first=network.operation) for item in range(5)]
         await until(lambda: len(scheduler._new) == 5)
         gate.open.set()
         await asyncio.gather(*jobs)
@@ -95,7 +96,7 @@ def test_one_bad_item_does_not_take_its_batch_with_it(scheduler: Scheduler) -> N
     async def scenario() -> None:
         run(scheduler, gate.job())
         await until(gate.begun.is_set)
-        jobs = [run(scheduler, network.job(item), lane=network.lane) for item in (1, -2, 3)]
+        jobs = [run(scheduler, network.job(item), first=network.operation) for item in (1, -2, 3)]
         await until(lambda: len(scheduler._new) == 3)
         gate.open.set()
         one, two, three = await asyncio.gather(*jobs, return_exceptions=True)
@@ -123,7 +124,10 @@ def test_close_finishes_what_was_accepted(metrics: Metrics) -> None:
     scheduler, network, gate = Scheduler(2, 60.0, metrics), Network(limit=3), Gate()
 
     async def scenario() -> list[str]:
-        jobs = [run(scheduler, gate.job()), *(run(scheduler, network.job(i), lane=network.lane) for i in range(20))]
+        jobs = [
+            run(scheduler, gate.job()),
+            *(run(scheduler, network.job(i), first=network.operation) for i in range(20)),
+        ]
         await until(gate.begun.is_set)
         closing = asyncio.create_task(asyncio.to_thread(scheduler.close))
         gate.open.set()
@@ -139,7 +143,7 @@ def test_thousands_at_once_each_get_their_own(metrics: Metrics) -> None:
     scheduler, networks = Scheduler(4, 600.0, metrics), [Network(limit=5), Network(limit=16, batch_seconds=0.0)]
 
     async def scenario() -> None:
-        jobs = [run(scheduler, networks[i % 2].job(i), lane=networks[i % 2].lane) for i in range(3000)]
+        jobs = [run(scheduler, networks[i % 2].job(i), first=networks[i % 2].operation) for i in range(3000)]
         assert await asyncio.gather(*jobs) == [f"{i} squared is {i**2}" for i in range(3000)]
 
     asyncio.run(scenario())

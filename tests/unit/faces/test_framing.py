@@ -208,7 +208,7 @@ class TestAuto:
         framed = framer.auto(cut, 128)
         assert psnr(framed.portrait, expected(cut, framed, blur=0.5)) > 30
         mirrored = np.asarray(cv2.copyMakeBorder(cut, 200, 200, 200, 200, cv2.BORDER_REFLECT), np.uint8)
-        moved = Framed(framed.portrait, "auto", framed.box, points(framed) + 200)
+        moved = Framed("auto", framed.box, points(framed) + 200, portrait=framed.portrait)
         assert psnr(framed.portrait, expected(mirrored, moved, blur=0.5)) < 25
 
 

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
-from tests.unit.pictures.test_decode import PLENTY, face, file, rgb
 
 from cameo.pictures.decode import decode
 from tests.icc import DISPLAY_P3, SRGB, cmyk_profile, rgb_profile
+from tests.unit.pictures.test_decode import PLENTY, face, file, rgb
 
 
 class TestProfiles:

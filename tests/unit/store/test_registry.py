@@ -35,7 +35,7 @@ def test_everything_good_is_loaded_and_found(tmp_path: Path, put: Put) -> None:
     assert [entry.stored for entry in registry.entries] == stored
     assert registry.refused == ()
     assert registry.names() == ("vae-64", "vqvae-64")
-    assert registry.versions("vqvae-64") == (1, 3)
+    assert registry.snapshot.versions("vqvae-64") == (1, 3)
     assert registry.get("vqvae-64", 1).stored == stored[1]
     assert registry.get("vqvae-64", 1).model == "weights of vqvae-64/1"
     for one in stored:
@@ -47,8 +47,8 @@ def test_without_store_json_the_first_name_and_the_highest_version_are_default(t
     put("vqvae-64", 10)
     put("vae-64", 1)
     registry = opened(tmp_path)
-    assert registry.default_model == "vae-64"
-    assert registry.default("vqvae-64") == 10
+    assert registry.snapshot.default_model == "vae-64"
+    assert registry.snapshot.default("vqvae-64") == 10
     assert registry.get().stored.key == ("vae-64", 1)
     assert registry.get("vqvae-64").stored.key == ("vqvae-64", 10)
 
@@ -59,7 +59,7 @@ def test_store_json_chooses_the_defaults(tmp_path: Path, put: Put) -> None:
     put("vae-64", 1)
     (tmp_path / "store.json").write_text('{"default_model": "vqvae-64", "default_versions": {"vqvae-64": 2}}')
     registry = opened(tmp_path)
-    assert registry.default_model == "vqvae-64"
+    assert registry.snapshot.default_model == "vqvae-64"
     assert registry.get().stored.key == ("vqvae-64", 2)
     assert registry.get(version=3).stored.key == ("vqvae-64", 3)
     assert registry.get("vae-64").stored.key == ("vae-64", 1)
@@ -78,7 +78,7 @@ def test_a_damaged_version_is_refused_and_the_others_serve(
     assert [(refusal.name, refusal.version) for refusal in registry.refused] == [("vqvae-64", 2)]
     assert "SHA-256" in registry.refused[0].reason
     assert "refused vqvae-64 version 2" in caplog.text
-    assert registry.versions("vqvae-64") == (1,)
+    assert registry.snapshot.versions("vqvae-64") == (1,)
     assert registry.get("vqvae-64").stored.key == ("vqvae-64", 1)
     with pytest.raises(RefusedVersion, match="SHA-256"):
         registry.get("vqvae-64", 2)
@@ -151,14 +151,14 @@ def test_the_newer_of_two_versions_with_one_tag_is_refused(tmp_path: Path, put: 
     assert registry.by_tag(shared).stored.key == ("b", 1)
     assert [refusal.name for refusal in registry.refused] == ["a"]
     assert registry.refused[0].reason == f"Its tag {shared.hex()} is that of b/1, which is older."
-    assert registry.default_model == "b"
+    assert registry.snapshot.default_model == "b"
 
 
 def test_what_is_not_there_is_answered_with_what_is(tmp_path: Path, put: Put) -> None:
     stored = put("vqvae-64", 1)
     put("vqvae-64", 2)
     registry = opened(tmp_path)
-    for look_up in (registry.get, registry.default, registry.versions):
+    for look_up in (registry.get, registry.snapshot.default):
         with pytest.raises(UnknownModel) as no_model:
             look_up("vqvae-65")
         assert no_model.value.facts == {"name": "vqvae-65", "known": ["vqvae-64"]}
@@ -187,7 +187,7 @@ def test_a_model_with_refused_versions_only_says_so(tmp_path: Path, put: Put) ->
     registry = opened(tmp_path)
     assert registry.entries == ()
     assert registry.names() == ()
-    assert registry.versions("vqvae-64") == ()
+    assert registry.snapshot.versions("vqvae-64") == ()
     with pytest.raises(RefusedVersion):
         registry.get()
 
@@ -195,7 +195,7 @@ def test_a_model_with_refused_versions_only_says_so(tmp_path: Path, put: Put) ->
 def test_an_empty_store_opens(tmp_path: Path) -> None:
     registry = opened(tmp_path)
     assert registry.entries == ()
-    assert registry.default_model is None
+    assert registry.snapshot.default_model is None
     with pytest.raises(UnknownModel):
         registry.get()
 

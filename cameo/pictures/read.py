@@ -1,0 +1,47 @@
+"""A photo in whatever form a caller has it, as pixels."""
+
+from os import PathLike
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from cameo.pictures.decode import decode, upright_srgb
+
+Photo = str | PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image | NDArray[np.uint8]
+"""A path, the bytes of a file, a file object, a picture of Pillow, or pixels (height, width, 3) or (height, width)."""
+
+
+def read(photo: Photo, max_pixels: int) -> NDArray[np.uint8]:
+    """The pixels of a photo, shape (height, width, 3), sRGB, upright.
+
+    Raises ImageError, OSError for a path that cannot be read, and TypeError or ValueError for what is no photo.
+    """
+    if isinstance(photo, np.ndarray):
+        return _from_array(photo)
+    if isinstance(photo, Image.Image):
+        return upright_srgb(photo)
+    if isinstance(photo, str | PathLike):
+        return decode(Path(photo).read_bytes(), max_pixels)
+    if isinstance(photo, bytes | bytearray | memoryview):
+        return decode(bytes(photo), max_pixels)
+    if hasattr(photo, "read"):
+        data: Any = photo.read()
+        if isinstance(data, bytes):
+            return decode(data, max_pixels)
+        raise TypeError(f"the file object gives {type(data).__name__}, not bytes: open it with mode 'rb'")
+    raise TypeError(
+        f"{type(photo).__name__} is no photo: give a path, bytes, a file object, a PIL.Image or a numpy array"
+    )
+
+
+def _from_array(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+    if pixels.dtype != np.uint8:
+        raise ValueError(f"the array holds {pixels.dtype}; a photo is uint8, from 0 to 255")
+    if pixels.ndim == 2:
+        pixels = np.repeat(pixels[..., None], 3, axis=2)
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
+        raise ValueError(f"the array has the shape {pixels.shape}; a photo is (height, width, 3), RGB")
+    return np.ascontiguousarray(pixels)

@@ -1,0 +1,55 @@
+"""What the library's calls give: plain values, the same from a model in this process as from a service."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """Where in the photo the portrait comes from. Coordinates are the photo's, in px from its top left."""
+
+    method: Literal["auto", "asis"]
+    box: tuple[float, float, float, float]
+    """x, y, width, height of the face, or of the square that was cut out as it is."""
+    landmarks: NDArray[np.float64] | None = None
+    """Shape (5, 2), in the order of :data:`cameo.faces.template.TEMPLATE`."""
+    roll: float | None = None
+    """Degrees by which the face leans in the photo, clockwise as seen."""
+    score: float | None = None
+    """The detector's confidence, at most 1."""
+    faces: int | None = None
+    """How many faces the detector found in the photo, where it found this one."""
+
+
+@dataclass(frozen=True, eq=False)
+class Compressed:
+    """A portrait as tokens, and as the payload that holds them."""
+
+    model: str
+    version: int
+    effort: str
+    payload: bytes
+    tokens: NDArray[np.int64]
+    """Those that the payload holds: the model's shape, or a list of the first so many."""
+    frame: Frame
+
+
+@dataclass(frozen=True, eq=False)
+class ModelVersion:
+    """A version in a model store."""
+
+    name: str
+    version: int
+    default: bool
+    """Whether it is the default version of its name."""
+    portrait: int
+    """Width and height of its portraits, px."""
+    rates: tuple[int, ...]
+    """Bytes of its payloads: the only one, or those that were measured, from the least to the most."""
+    default_rate: int | None
+    """Bytes where nobody says how many; None for a model with one rate."""
+    manifest: dict[str, Any] = field(repr=False)
+    """All that its ``manifest.json`` says."""
