@@ -52,7 +52,9 @@ class Settings(BaseSettings):
     )
     grace_seconds: int = Field(default=30, ge=1, le=3600, description="then: how long it finishes what it has")
     backend: str = Field(
-        default="auto", pattern=r"^(auto|torch|onnx)$", description="auto: ONNX Runtime on CPUs, where it is installed"
+        default="auto",
+        pattern=r"^(auto|torch|onnx)$",
+        description="runs the models; auto: ONNX Runtime on CPUs, or torch",
     )
     max_body_bytes: int = Field(default=16 * 2**20, ge=1024, description="largest request body, bytes")
     batch_items: int = Field(default=1000, ge=1, le=100_000, description="most items of one batch request")
@@ -63,7 +65,7 @@ class Settings(BaseSettings):
     )
     effort: Effort | None = Field(
         default=None,
-        description="where a request asks for none; default: good with the extra fast, but fast for batches",
+        description="where a request asks for none; default: good, and fast for batches",
     )
     log_level: str = Field(default="info", pattern=r"^(debug|info|warning|error)$", description="least level logged")
     log_format: str = Field(default="text", pattern=r"^(text|json)$", description="text, or json: one object a line")

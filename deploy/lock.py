@@ -1,15 +1,15 @@
 """Writes requirements/*.txt, which say what is installed, by version and hash: ``make lock``.
 
 Each file serves every platform and every Python of pyproject.toml, and they agree with each other. Torch is in files
-of its own, for it comes in two builds: torch.txt has the hashes of both, torch-cpu.txt is the one, cuda.txt is what
-the other runs on, and deploy/install_torch.py chooses. In the others torch is left out, so they are installed with ``--no-deps``.
+of its own, for it comes in two builds, of which deploy/install_torch.py chooses one: torch.txt has the hashes of both,
+torch-cpu.txt those of one, and cuda.txt is what the other runs on. The other files leave torch out, so they are
+installed with ``--no-deps``.
 """
 
 import re
 import subprocess
 import tomllib
 import urllib.request
-from pathlib import Path
 
 from deploy.install_torch import CPU, CPU_INDEX, REQUIREMENTS
 
@@ -74,7 +74,7 @@ def cpu_hashes(torch: str) -> list[str]:
     """Those that PyTorch's index gives; without it, those in the file, if they are of this version."""
     version = re.escape(torch.partition("==")[2])
     try:
-        with urllib.request.urlopen(f"{CPU_INDEX}/torch/", timeout=10) as answer:
+        with urllib.request.urlopen(f"{CPU_INDEX}/torch/", timeout=10) as answer:  # noqa: S310 - it is https
             page = answer.read().decode()
     except OSError as error:
         before = CPU.read_text() if CPU.exists() else ""
