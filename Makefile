@@ -33,6 +33,14 @@ format: $(VENV)/.dev ## format, and mend what lint can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+.PHONY: docs release
+docs: $(VENV)/.dev ## write the pages made from code, then build the site into site/
+	$(BIN)/python -m docs.generate
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+release: ## check version, changelog and work tree, then tag: make release TAG=v1.2.0
+	@$(PYTHON) deploy/release.py $(TAG)
+
 bench: $(VENV)/.bench ## measure everything: the service beside its models, then bench-load; an idle machine, half an hour
 	$(BIN)/python -m bench.service $(ARGS)
 	$(BIN)/python -m bench.load --docs
@@ -52,7 +60,7 @@ image: ## build the Docker image cameo, and cameo.cdx.json, which lists what is 
 	$(DOCKER) run --rm --entrypoint cat cameo sbom.cdx.json > cameo.cdx.json
 
 clean: ## remove the virtual environment and caches; keep runs and models
-	rm -rf $(VENV) dist *.egg-info cameo.cdx.json .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) dist site *.egg-info cameo.cdx.json .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The files .run, .dev and .bench say when was installed what the lock files name: newer ones install anew.

@@ -4,15 +4,18 @@
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
 from pydantic import ValidationError
 
 from app.api import access
-from app.config import Settings
+from app.config import Settings, unknown_variables
 from app.observe import logs
 from app.serve import processes
+from app.serve.sockets import bind
+from cameo.validation import problems
 
 
 def main(arguments: Sequence[str] = ()) -> int:
@@ -37,20 +40,29 @@ def make_key(name: str, per_minute: int | None) -> int:
 
 
 def serve() -> int:
+    if wrong := unknown_variables(os.environ):
+        print(*(f"cameo: {each}" for each in wrong), sep="\n", file=sys.stderr)
+        return 2
     try:
         settings = Settings()
     except ValidationError as error:
-        for problem in error.errors():
-            name = "CAMEO_" + "_".join(map(str, problem["loc"])).upper()
-            said = problem["msg"].removeprefix("Value error, ")
-            print(f"cameo: {name}={problem['input']}: {said}", file=sys.stderr)
+        for problem in problems(error):
+            name = "CAMEO_" + problem.place.replace(".", "_").upper()
+            said = problem.message.removeprefix("Value error, ")
+            print(f"cameo: {name}={problem.value}: {said}", file=sys.stderr)
         return 2
     if settings.processes > 1:
         logs.configure(settings.log_level, settings.log_format)
         return processes.run(settings)
+    try:
+        listener = bind(settings.host, settings.port)  # before models are loaded, which takes seconds
+    except OSError as error:
+        print(f"cameo: CAMEO_HOST={settings.host} CAMEO_PORT={settings.port}: {error}", file=sys.stderr)
+        return 1
     from app.serve.server import serve as serve_here  # noqa: PLC0415 - torch and all, which who minds others does without
 
-    return serve_here(settings)
+    with listener:
+        return serve_here(settings, listener)
 
 
 if __name__ == "__main__":

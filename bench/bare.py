@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from bench.server import Server, post
-from bench.workloads import Workload, of_store
+from bench.workloads import Workload, workloads
 from cameo.coder.cpus import available_cpus
 
 _loaded: dict[str, Workload] = {}  # of this process, once it is one of the pool's
@@ -41,7 +41,7 @@ class Bare:
 
 
 def _load(store: Path, photo: bytes) -> None:
-    _loaded.update((workload.name, workload) for workload in of_store(store, photo))
+    _loaded.update((workload.name, workload) for workload in workloads(store, photo))
 
 
 def _rate(name: str, begin: float, seconds: float) -> float:

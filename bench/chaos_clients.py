@@ -103,7 +103,7 @@ async def proper(world: World, draw: random.Random, kind: str = "proper", more: 
     sent = request(known.path, known.media_type, known.accept, known.body, more=more)
     answer = await ask(world, pieces(sent, draw.randint(4, 10) if pause else 1), pause)
     world.judge(kind, known.path, answer, (200,))
-    check(world, known, answer)
+    check(world, known, answer, only=known.base if known.pinned else None)
 
 
 async def by_version(world: World, draw: random.Random) -> None:
@@ -112,7 +112,9 @@ async def by_version(world: World, draw: random.Random) -> None:
     path, body = known.path, known.body
     if version.manifest.name != known.base.manifest.name:
         version = known.base
-    if not known.draws:
+    if known.pinned:
+        version = known.base
+    elif not known.draws:
         path += f"&version={version.manifest.version}"
     elif len(retag(body, version)) == len(body):
         body = retag(body, version)

@@ -49,7 +49,7 @@ def main() -> None:
     calls: dict[str, tuple[Callable[[], bytes], Callable[[bytes], object]]] = {}
     for name in registry.names():
         coder = registry.get(name).model
-        if not coder.prior:
+        if not coder.coding.several_rates:
             calls[name] = _calls(coder, portrait, None, "fast", recogniser)
             continue
         for budget, effort in product(map(int, options.budgets.split(",")), efforts):

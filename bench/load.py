@@ -21,8 +21,9 @@ DOCS = Path("docs")
 
 DESCRIPTION = """\
 Measure Cameo beside a FastAPI service with async def, one with def, and LitServe with batching: the same machine,
-checkpoint, pictures and requests. For each of three works (photo: find the face in a 512-pixel JPEG and compress it;
-portrait: compress a PNG that is a portrait already, both with effort=fast; reconstruct: draw a payload as a PNG):
+checkpoint, pictures and requests. For each of four works (photo: find the face in a 512-pixel JPEG and compress it;
+portrait: compress a PNG that is a portrait already, both with effort=fast; reconstruct: draw a payload as a PNG;
+search, of Cameo alone: a photo at the default effort):
 
   limit       the same work without a server, in a process a core, before the first server and after each
   saturated   what a server answers at most, to 16 clients that each ask again at once
@@ -56,7 +57,7 @@ def main() -> int:
             stored = default_version(options.store, options.model)
             photo = options.picture.read_bytes() if options.picture else encode(astronaut(), "image/jpeg")
             setting = setting_of(options)
-            with tqdm(total=setting.steps(works=3), unit="step") as bar:
+            with tqdm(unit="step") as bar:
                 figures = {"machine": about} | Contest(stored, photo, setting, bar).run()
         if options.docs:
             folder = DOCS / "benchmarks"

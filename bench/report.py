@@ -21,6 +21,7 @@ WORKS = {
     "photo": "photo: find the face, compress, `effort=fast`",
     "portrait": "portrait: compress, `effort=fast`",
     "reconstruct": "reconstruct",
+    "search": "search: a photo at the default effort",
 }
 INTRO = """# Under load
 
@@ -139,8 +140,7 @@ def table(figures: Figures, work: str) -> str:
         f"| {' | '.join(COLUMNS)} |",
         "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
-    for server in figures["servers"]:
-        full = figures["saturated"][work][server]
+    for server, full in figures["saturated"][work].items():
         lines.append(
             f"| {server} | saturated | | {full:.1f} | {full / limit(figures, work, server):.2f} | | | | | | | |"
         )
@@ -162,7 +162,7 @@ def servers(figures: Figures) -> list[str]:
         "",
         "*Differing*: answers in the saturated run that are not, byte for byte, those of the same request alone.",
         "",
-        "| server | start, s | MB when ready | cores busy when idle | differing: photo, portrait, reconstruct |",
+        f"| server | start, s | MB when ready | cores busy when idle | differing: {', '.join(figures['bare'])} |",
         "|---|---:|---:|---:|---:|",
     ]
     for name, facts in figures["servers"].items():
@@ -210,6 +210,8 @@ def goodput_panel(figures: Figures, work: str, ax: Axes) -> None:
     ends = {"limit": (most, SOFT)}
     for server, colour in zip(figures["servers"], COLOURS, strict=False):
         rows = rows_of(figures, work, server)
+        if not rows:
+            continue
         values = [row["goodput"] / capacity for row in rows]
         ax.plot([row["load"] for row in rows], values, color=colour, linewidth=1.8, marker="o", ms=4)
         ends[server] = values[-1], colour

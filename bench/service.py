@@ -129,7 +129,7 @@ class Round:
 
 def calls_of(coder: Coder, framer: Framer, photo: bytes, max_pixels: int) -> list[Call]:
     """What is measured of a model."""
-    weights = installed_judge() if coder.prior else None
+    weights = installed_judge() if coder.searchable else None
     recogniser = SFace(weights) if weights else None
 
     def framed(upload: bytes, frame: str) -> Pixels:

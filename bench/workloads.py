@@ -3,17 +3,16 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import cv2
+import numpy as np
 import torch
 
-from bench.stores import default_version
-from cameo import codec
-from cameo.coder.coder import Coder
-from cameo.faces.framing import Framer, asis
+import cameo
+from cameo.faces.framing import Framer
 from cameo.pictures.decode import decode
 from cameo.pictures.encode import encode
-from cameo.store.reader import StoredVersion
 
 PAYLOAD = "application/vnd.cameo"
 MAX_PIXELS = 50_000_000
@@ -30,6 +29,8 @@ class Workload:
     accept: str
     body: bytes
     bare: Callable[[], bytes]
+    peers: bool = True
+    """Whether other servers do it, too."""
 
     def request(self, deadline_ms: int | None = DEADLINE_MS) -> bytes:
         """The whole HTTP/1.1 request."""
@@ -42,41 +43,42 @@ class Workload:
         return "\r\n".join([*lines, "", ""]).encode() + self.body
 
 
-def workloads(stored: StoredVersion, photo: bytes) -> list[Workload]:
-    """``photo``: find the face in a photo and compress it. ``portrait``: compress a PNG that is a portrait already.
+def workloads(store: Path, photo: bytes) -> list[Workload]:
+    """Those of a store's default version.
 
-    ``reconstruct``: draw a payload as a PNG. One thread a core is the process's own, as in the service.
+    ``photo``: find the face in a photo and compress it. ``portrait``: compress a PNG that is a portrait already.
+    ``reconstruct``: draw a payload as a PNG. ``search``: a photo at the default effort, where that is a search. One
+    thread a core is the process's own, as in the service.
     """
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    coder, framer = Coder(stored, torch.device("cpu")), Framer()
+    here = cameo.open(store, device="cpu")
 
-    def compress(upload: bytes, frame: str) -> bytes:
-        image = decode(upload, MAX_PIXELS)
-        framed = framer.auto(image, coder.size) if frame == "auto" else asis(image, coder.size)
-        return coder.pack(coder.tokens(framed.portrait))
+    def compress(upload: bytes, frame: Literal["auto", "asis"], effort: Literal["fast", "good"] = "fast") -> bytes:
+        return here.compress(upload, frame=frame, effort=effort).payload
+
+    first = here.compress(photo, effort="fast")
+    size = here.reconstruct(first.payload).width
+    portrait = encode(Framer().auto(decode(photo, MAX_PIXELS), size).portrait, "image/png")
+    fast = "effort=fast"
 
     def reconstruct() -> bytes:
-        return encode(coder.reconstruct(coder.unpack(codec.unwrap(payload))), "image/png")
+        return encode(np.asarray(here.reconstruct(first.payload)), "image/png")
 
-    portrait = encode(framer.auto(decode(photo, MAX_PIXELS), coder.size).portrait, "image/png")
-    payload = compress(photo, "auto")
-    return [
+    works = [
         Workload(
-            "photo", "/compress?frame=auto&effort=fast", "image/jpeg", PAYLOAD, photo, lambda: compress(photo, "auto")
+            "photo", f"/compress?frame=auto&{fast}", "image/jpeg", PAYLOAD, photo, lambda: compress(photo, "auto")
         ),
         Workload(
-            "portrait",
-            "/compress?frame=asis&effort=fast",
-            "image/png",
-            PAYLOAD,
-            portrait,
+            "portrait", f"/compress?frame=asis&{fast}", "image/png", PAYLOAD, portrait,
             lambda: compress(portrait, "asis"),
         ),
-        Workload("reconstruct", "/reconstruct", PAYLOAD, "image/png", payload, reconstruct),
-    ]
+        Workload("reconstruct", "/reconstruct", PAYLOAD, "image/png", first.payload, reconstruct),
+    ]  # fmt: skip
+    if here.compress(portrait, frame="asis").effort == "good":
 
+        def search() -> bytes:
+            return compress(photo, "auto", "good")
 
-def of_store(store: Path, photo: bytes) -> list[Workload]:
-    """Those of the store's default version, for a process that has nothing but paths."""
-    return workloads(default_version(store), photo)
+        works.append(Workload("search", "/compress?frame=auto", "image/jpeg", PAYLOAD, photo, search, peers=False))
+    return works

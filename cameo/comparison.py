@@ -81,7 +81,7 @@ def budgets(coder: Coder, asked: list[int]) -> list[int | None]:
 
     BudgetTooSmall where no payload fits one of them.
     """
-    if coder.prior is None:
+    if not coder.coding.several_rates:
         return [None]
     return list(dict.fromkeys(map(coder.budget, asked))) or [coder.budget(None)]
 

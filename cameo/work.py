@@ -70,12 +70,12 @@ class Pipeline:
         """
         if wanted is None:
             usual = "fast" if many and not self._effort else self.usual_effort[0]
-            return usual if coder.prior is not None else "fast"
+            return usual if coder.searchable else "fast"
         if wanted not in ROUNDS:
             raise InvalidParameter(
                 f"effort is {wanted!r}; it may be {', '.join(ROUNDS)}", parameter="effort", value=wanted
             )
-        if ROUNDS[wanted] and coder.prior is None:
+        if ROUNDS[wanted] and not coder.searchable:
             raise InvalidParameter(
                 f"effort={wanted} is for models with several rates; {coder.manifest.name} has one", parameter="effort"
             )
@@ -142,7 +142,7 @@ class Pipeline:
         effort: str | None, frame: str, timings: Timings,
     ) -> Job[Comparison]:  # fmt: skip
         """Models at their :func:`cameo.comparison.budgets`, and codecs at the best quality within the same bytes."""
-        efforts = {coder: self.effort(coder, effort) if coder.prior else "fast" for coder, _ in coders}
+        efforts = {coder: self.effort(coder, effort) if coder.searchable else "fast" for coder, _ in coders}
 
         def encode(coder: Coder, portrait_HWC: Pixels, budget: int | None) -> Job[NDArray[np.int64]]:
             return self.tokens(portrait_HWC, coder, budget, efforts[coder], timings)

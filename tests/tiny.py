@@ -6,11 +6,10 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from cameo.codec import OVERHEAD
-from cameo.codec.fixed import body_bits, body_bytes
 from cameo.nn import Model, build
 from cameo.nn.progressive import Progressive
 from cameo.nn.vae import VAE
+from cameo.nn.vqvae import Quantised
 from cameo.store.manifest import Draft, Tokens, Training
 from cameo.store.publish import next_version, publish
 from cameo.store.reader import StoredVersion
@@ -50,6 +49,7 @@ def tiny_model(name: str, seed: int = 0) -> Model:
         if isinstance(model, VAE):
             model.quantiser.calibrate(latents, torch.full((latents.shape[1],), 0.1), model.config.bits)
         else:  # any latents are codes
+            assert isinstance(model, Quantised)
             codes = model.quantiser.by_codebook(latents)[:, : model.config.codes]
             model.quantiser.codebook_TKD.copy_(codes)
     return model
@@ -75,17 +75,17 @@ def publish_tiny(root: Path, name: str, seed: int = 0) -> StoredVersion:
     """The next version of a tiny model."""
     root.mkdir(exist_ok=True)
     model = tiny_model(name, seed)
-    levels = model.levels
-    several = isinstance(model, Progressive)
+    coding = model.coding()
+    several, size = coding.several_rates, coding.payload_bytes
     now = datetime.now(UTC)
     draft = Draft(
         name=name, version=next_version(root, name), created=now, description="random weights for tests",
         model=PROGRESSIVE if several else CONFIGS[name], portrait=model.config.size,
         tokens=Tokens(
-            shape=levels.shape, codebook_size={"tiny-vae": None, "tiny-progressive": 3}.get(name, 16),
-            bits=body_bits(levels),
+            shape=coding.levels.shape, codebook_size={"tiny-vae": None, "tiny-progressive": 3}.get(name, 16),
+            bits=coding.bits,
         ),
-        rates=PROGRESSIVE_RATES if several else (OVERHEAD + body_bytes(levels),),
+        rates=(size,) if size else PROGRESSIVE_RATES,
         default_rate=PROGRESSIVE_DEFAULT if several else None,
         training=Training(
             recipe={}, commit="none", seed=seed, data=(), steps=0, images_seen=0, seconds=0, machine="test",

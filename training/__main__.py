@@ -10,7 +10,7 @@ from cameo.errors import CameoError
 from training import publish, run, weights
 from training.data import augmentations, prepare
 from training.evaluation import evaluate
-from training.reporting import report
+from training.experiments import report
 
 
 def main() -> int:

@@ -8,7 +8,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -16,9 +16,15 @@ from torch import Tensor, nn
 from cameo.errors import StoreError
 from cameo.nn import Model
 from cameo.store.reader import read_version
-from training.codebook import Codebook
 from training.files import replace
 from training.recipe import Recipe
+
+
+class Stateful(Protocol):
+    """What a run has besides the weights: the steps of its kind, see :mod:`training.kinds.base`."""
+
+    def state_dict(self) -> dict[str, Tensor]: ...
+    def load_state_dict(self, state: dict[str, Tensor]) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -28,14 +34,14 @@ class Checkpoint:
     path: Path
     model: Model
     average: Model
-    codebook: Codebook | None
+    kind: Stateful
     optimiser: torch.optim.Optimizer
     state: dict[str, Any]
 
     def save(self) -> None:
         contents = {
             "model": tensors(self.model), "average": tensors(self.average), "optimiser": self.optimiser.state_dict(),
-            "codebook": self.codebook.state_dict() if self.codebook else {}, "state": self.state,
+            "kind": self.kind.state_dict(), "state": self.state,
         }  # fmt: skip
         write(self.path, contents)
 
@@ -48,8 +54,8 @@ class Checkpoint:
                 for key, tensor in tensors(model).items():
                     tensor.copy_(saved[name][key])
             self.optimiser.load_state_dict(saved["optimiser"])
-            if self.codebook:
-                self.codebook.load_state_dict(saved["codebook"])
+            # Runs that began before there were kinds call it the codebook.
+            self.kind.load_state_dict(saved["kind"] if "kind" in saved else saved["codebook"])
         except (KeyError, RuntimeError, ValueError) as error:
             raise ValueError(f"{self.path} is of another architecture than the recipe's: {error}") from error
         if saved["state"]["data"] != self.state["data"]:

@@ -8,24 +8,21 @@ metric. Directions that the recogniser sees get more of the bits than pixels alo
 import hashlib
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cameo.nn import Model
 from cameo.nn.blocks import Decoder, Encoder, patches, to_signal
-from cameo.nn.grid import GridVQVAE
-from cameo.nn.progressive import Progressive, ProgressiveDecoder
-from cameo.nn.vae import VAE
-from cameo.nn.vqvae import VQVAE
+from cameo.nn.progressive import ProgressiveDecoder
 from training.checkpoint import read, write
-from training.codebook import Codebook
 from training.data.portraits import Portraits
 from training.identity import identity_metric
 from training.losses import Networks
-from training.planes import fit_planes, fit_step
 from training.recipe import Recipe
 
 log = logging.getLogger("cameo.training")
@@ -37,18 +34,6 @@ STARTERS = 4096  # portraits that k-means sees
 
 
 @torch.no_grad()
-def initialise(
-    model: Model, codebook: Codebook | None, recipe: Recipe, data: Portraits, metric_RP: Tensor | None
-) -> None:
-    """Fit the frozen transform of a new model, if it has one, and start its codes."""
-    if not isinstance(model, GridVQVAE):
-        fit_transform(model, recipe, data, metric_RP)
-    if codebook:
-        log.info("starting %d codebooks", len(codebook.count_TK))
-        codebook.start(latents(model, data, recipe.seed))
-
-
-@torch.no_grad()
 def latents(model: Model, data: Portraits, seed: int, count: int = STARTERS) -> Tensor:
     """What the encoder makes of ``count`` training portraits, z_ML."""
     device = next(model.parameters()).device
@@ -56,9 +41,64 @@ def latents(model: Model, data: Portraits, seed: int, count: int = STARTERS) -> 
     return torch.cat([model.encoder(to_signal(part.to(device))).float().cpu() for part in pixels.split(PART)])
 
 
-def fit_transform(model: VAE | VQVAE | Progressive, recipe: Recipe, data: Portraits, metric_RP: Tensor | None) -> None:
+class Linear(Protocol):
+    """What a model with a linear transform says of it: pixels of a portrait and of a patch, bands, latents."""
+
+    @property
+    def size(self) -> int: ...
+    @property
+    def patch(self) -> int: ...
+    @property
+    def bands(self) -> int: ...
+    @property
+    def latents(self) -> Sequence[int]: ...
+
+
+@dataclass
+class Transform:
+    """A linear codec that is fitted, but not yet in a model.
+
+    ``analyses`` and ``syntheses`` are a matrix LY and YL for each block of bands; ``variance_L`` of all blocks
+    together, in the units of the metric; ``spectra`` are the variances of the latents that are left out, too.
+    """
+
+    to_bands_KP: Tensor
+    mean_NP: Tensor
+    y_MNK: Tensor
+    analyses: list[Tensor]
+    syntheses: list[Tensor]
+    variance_L: Tensor
+    spectra: list[Tensor]
+
+    def latents(self, count: int) -> Tensor:
+        """Those of the first portraits that it was fitted to: z_ML."""
+        blocks = self.y_MNK.chunk(len(self.analyses), 2)
+        return torch.cat([y.flatten(1)[:count] @ a.T for y, a in zip(blocks, self.analyses, strict=True)], 1)
+
+    def scale(self, into_L: Tensor, back_L: Tensor) -> None:
+        """Multiply the latents by ``into_L``, and by ``back_L`` on the way back to a picture."""
+        parts = [len(analysis) for analysis in self.analyses]
+        self.analyses = [a * k[:, None] for a, k in zip(self.analyses, into_L.split(parts), strict=True)]
+        self.syntheses = [s * k for s, k in zip(self.syntheses, back_L.split(parts), strict=True)]
+
+    def install(self, encoder: Encoder, decoder: Decoder | ProgressiveDecoder) -> None:
+        """Write it into the frozen layers; the mean goes into their biases."""
+        encoder.to_bands.weight.copy_(self.to_bands_KP)
+        decoder.from_bands.weight.copy_(self.to_bands_KP.T)
+        mean_NK = (self.mean_NP @ self.to_bands_KP.T).chunk(len(self.analyses), 1)
+        for into, out, mean, analysis, synthesis in zip(
+            encoder.to_latents, decoder.from_latents, mean_NK, self.analyses, self.syntheses, strict=True
+        ):
+            assert isinstance(into, nn.Linear)
+            assert isinstance(out, nn.Linear)
+            into.weight.copy_(analysis)
+            into.bias.copy_(-analysis @ mean.flatten())
+            out.weight.copy_(synthesis)
+            out.bias.copy_(mean.flatten())
+
+
+def fit_transform(c: Linear, recipe: Recipe, data: Portraits, metric_RP: Tensor | None) -> Transform:
     """The linear codec, on as many portraits as are enough for it."""
-    c = model.config
     pixels = data.sample(c.size, FITTED, recipe.seed)
     if recipe.augment.flip:
         pixels = torch.cat([pixels, pixels.flip(3)])
@@ -80,31 +120,7 @@ def fit_transform(model: VAE | VQVAE | Progressive, recipe: Recipe, data: Portra
         analyses.append(analysis_LY[:latents])
         syntheses.append(synthesis_YL[:, :latents])
         variances.append(variance_L[:latents])
-    if not isinstance(model, Progressive):
-        _advise(recipe, spectra)
-
-    variance_L = torch.cat(variances)
-    scale_L = torch.ones_like(variance_L)
-    if isinstance(model, VAE):
-        # Probabilistic PCA: the prior is standard normal, the posterior as sharp as the weight of KL makes it.
-        posterior_L = (recipe.losses.kl / 2 / variance_L).clamp(max=0.99)
-        scale_L = ((1 - posterior_L) / variance_L).sqrt()
-        model.logvar_L.copy_(posterior_L.log())
-        syntheses = [
-            s * (v * k) for s, v, k in zip(syntheses, variances, torch.split(scale_L, list(c.latents)), strict=True)
-        ]
-    order_L = torch.arange(len(variance_L))
-    if isinstance(model, VQVAE):
-        order_L = _balanced(variance_L, model.config.tokens, model.config.code_dim)
-    if isinstance(model, Progressive):
-        z = [y.flatten(1)[:FEWER] @ a.T for y, a in zip(y_MNK.chunk(len(c.latents), 2), analyses, strict=True)]
-        z_ML = torch.cat(z, 1)
-        step = fit_step(model.planes, z_ML, 8 * recipe.quantiser.most_bytes)
-        fit_planes(model.planes, z_ML / step)
-        scale_L /= step
-        syntheses = [synthesis * step for synthesis in syntheses]
-        log.info("the finest of %d planes is a step of %.3g", model.config.planes, step)
-    _install(model.encoder, model.decoder, to_bands_KP, mean_NP, analyses, syntheses, scale_L, order_L)
+    return Transform(to_bands_KP, mean_NP, y_MNK, analyses, syntheses, torch.cat(variances), spectra)
 
 
 def karhunen_loeve(y_MY: Tensor, seen_RY: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
@@ -112,6 +128,22 @@ def karhunen_loeve(y_MY: Tensor, seen_RY: Tensor | None) -> tuple[Tensor, Tensor
 
     Returns analysis_LY, synthesis_YL (inverse to each other, L = Y) and variance_L, descending, in the metric's
     units: an error of e in a latent is an error of e^2 in the metric.
+
+    Two numbers of a picture vary independently, with variances 4 and 1. For pixels alone the first matters more:
+
+    >>> y_MY = torch.tensor([[2.0, 1.0], [2.0, -1.0], [-2.0, 1.0], [-2.0, -1.0]])
+    >>> analysis_LY, synthesis_YL, variance_L = karhunen_loeve(y_MY, None)
+    >>> variance_L.tolist(), analysis_LY.abs().tolist()
+    ([4.0, 1.0], [[1.0, 0.0], [0.0, 1.0]])
+
+    Let the recogniser see only the second, at a weight of 3: seen = (0, 3), so I + seen^T seen = diag(1, 10). Now the
+    second number comes first, as a latent of variance 10 * 1, and gets more of the bits:
+
+    >>> analysis_LY, synthesis_YL, variance_L = karhunen_loeve(y_MY, torch.tensor([[0.0, 3.0]]))
+    >>> [round(variance, 3) for variance in variance_L.tolist()]
+    [10.0, 4.0]
+    >>> [round(weight, 3) for weight in analysis_LY[0].abs().tolist()]
+    [0.0, 3.162]
     """
     covariance = y_MY.T @ y_MY / len(y_MY)
     root, inverse = _roots(seen_RY, y_MY.shape[1])
@@ -147,7 +179,7 @@ def _bands(pixels_MCHW: Tensor, patch: int, bands: int) -> tuple[Tensor, Tensor]
     return mean_NP, torch.linalg.eigh(covariance_PP).eigenvectors.flip(1)[:, :bands].T.contiguous()
 
 
-def _balanced(variance_L: Tensor, tokens: int, code_dim: int) -> Tensor:
+def balance(variance_L: Tensor, tokens: int, code_dim: int) -> Tensor:
     """Which latent goes where, so that every token has about the same number of bits to spend.
 
     The next latent, from large to small variance, goes to the token that has the fewest bits so far and room.
@@ -163,29 +195,7 @@ def _balanced(variance_L: Tensor, tokens: int, code_dim: int) -> Tensor:
     return torch.tensor([latent for token in members for latent in token])
 
 
-def _install(
-    encoder: Encoder, decoder: Decoder | ProgressiveDecoder, to_bands_KP: Tensor, mean_NP: Tensor,
-    analyses: list[Tensor], syntheses: list[Tensor], scale_L: Tensor, order_L: Tensor,
-) -> None:  # fmt: skip
-    """Write the transform into the frozen layers; the mean goes into their biases."""
-    encoder.to_bands.weight.copy_(to_bands_KP)
-    decoder.from_bands.weight.copy_(to_bands_KP.T)
-    mean_NK = (mean_NP @ to_bands_KP.T).chunk(len(analyses), 1)
-    scales = torch.split(scale_L, [len(a) for a in analyses])
-    for into, out, mean, analysis, synthesis, scale in zip(
-        encoder.to_latents, decoder.from_latents, mean_NK, analyses, syntheses, scales, strict=True
-    ):
-        weight = analysis * scale[:, None]
-        into.weight.copy_(weight)
-        into.bias.copy_(-weight @ mean.flatten())
-        out.weight.copy_(synthesis)
-        out.bias.copy_(mean.flatten())
-    encoder.order_L.copy_(order_L)
-    if isinstance(decoder, Decoder):
-        decoder.order_L.copy_(order_L)
-
-
-def _advise(recipe: Recipe, spectra: list[Tensor]) -> None:
+def log_advice(recipe: Recipe, spectra: list[Tensor]) -> None:
     """Log what the spectrum would suggest for the recipe: how to divide the latents, and the weight of KL."""
     variance = torch.cat(spectra).sort(descending=True).values
     latents = recipe.model["latents"]

@@ -24,34 +24,23 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
-from cameo.codec import OVERHEAD
-from cameo.faces.recogniser import Recogniser
 from cameo.nn import Model, build
-from cameo.nn.blocks import to_pixels, to_signal
-from cameo.nn.grid import GridVQVAE
-from cameo.nn.progressive import Progressive
-from cameo.nn.search import searched
-from cameo.nn.vae import VAE
-from cameo.nn.vqvae import VQVAE
+from cameo.nn.blocks import to_signal
 from cameo.store.reader import read_version
-from training.calibrate import finish, reorder
 from training.checkpoint import Checkpoint, claim
-from training.codebook import Codebook
 from training.data.portraits import Portraits
-from training.initialise import initialise, metric
+from training.initialise import metric
+from training.kinds import Kind, kind_named
 from training.losses import RIVALS, Criterion, Networks
-from training.planes import prefix
 from training.ranks import ALONE, Ranks
-from training.recipe import Optimise, Quantiser, Recipe
+from training.recipe import Optimise, Recipe
 from training.record import Record
 
 log = logging.getLogger("cameo.training")
 
 NONE = Networks()
-LOOKS = 10  # times in a run that validation portraits are looked at
-LOOKED_AT = 256  # validation portraits
-LOOKED_AT_BYTES = 96  # about, of a progressive code
-SEEKER = "sface"  # the recogniser that the service searches with
+VALIDATIONS = 10  # times in a run that it is validated
+VALIDATED = 256  # validation portraits
 
 
 class Stop(AbstractContextManager["Stop"]):
@@ -87,7 +76,7 @@ def train(
         run.mkdir(parents=True, exist_ok=True)
         claim(recipe, run, start)
     torch.manual_seed(recipe.seed)
-    model, average, codebook, criterion = parts(
+    model, average, kind, criterion = build_parts(
         recipe, run, data, device=device, ranks=ranks, networks=networks, start=start, begin=begin
     )
     optimiser = torch.optim.AdamW(
@@ -97,13 +86,12 @@ def train(
         "step": 0, "seconds": 0.0, "started": datetime.now(UTC).isoformat(), "machine": machine(device, ranks),
         "partial": {}, "data": data.sources,
     }  # fmt: skip
-    kept = Checkpoint(checkpoint, model, average, codebook, optimiser, state)
+    kept = Checkpoint(checkpoint, model, average, kind, optimiser, state)
     if not begin:
         kept.restore(device)
         log.info("resumed at step %d", state["step"])
-    seeker = networks.recogniser(SEEKER).to(device) if recipe.quantiser.searched else None
     forward = DistributedDataParallel(model) if ranks.world > 1 else model
-    batches = ahead(
+    batches = prefetch(
         data.batches(
             size, o.batch, recipe.augment, seed=recipe.seed, first_step=state["step"], shard=(ranks.rank, ranks.world)
         )
@@ -113,10 +101,9 @@ def train(
     began = time.monotonic() - state["seconds"]
     saved_at = shown_at = time.monotonic()
     stopping = False
-    reorder_at = {(i + 1) * steps // (recipe.quantiser.reorders + 1) for i in range(recipe.quantiser.reorders)}
     with Stop() as stop, record, bar:
         if begin and ranks.writer:
-            look(record, average, validation, 0)
+            validate(record, kind, average, validation, 0)
             kept.save()
         while state["step"] < steps and not stopping:
             step = state["step"]
@@ -125,15 +112,11 @@ def train(
             rate = o.learning_rate * schedule(step, o.warmup, steps)
             for group in optimiser.param_groups:
                 group["lr"] = rate * group["share"]
-            if isinstance(model, Progressive) and step in reorder_at:
-                reorder(model, average, data, recipe, ranks)
-            commitment = codebook.commitment(recipe.losses.commitment) if codebook else 0.0
+            kind.before_step(step, steps, average, data)
             with torch.autocast(device.type, torch.bfloat16, enabled=o.precision == "bfloat16"):
-                given = drawn(model, recipe, generator, ranks, device)
-                if seeker:
-                    given = (*given, shifts(model, seeker, x_BCHW, given[0], recipe.quantiser))
-                out = forward(x_BCHW, *given)
-                named = criterion(out, x_BCHW, commitment, step)
+                out = forward(x_BCHW, *kind.inputs(x_BCHW, generator))
+                own = kind.terms(out, x_BCHW[0].numel(), step)
+                named = criterion(out.picture_BCHW, x_BCHW, own, step)
             terms = torch.stack(list(named.values()))
             # One transfer from the device a step, and one exchange between processes.
             *figures, stopped = ranks.mean([*terms.tolist(), float(stop.requested)], device)
@@ -146,21 +129,19 @@ def train(
             terms.sum().backward()
             nn.utils.clip_grad_norm_(model.parameters(), o.clip)
             optimiser.step()
-            if codebook:
-                codebook.update(out.z_BL, out.idx_BT, generator)
-            follow(average, model, min(o.ema, (step + 1) / (step + 10)))
+            kind.after_step(out, generator)
+            update_ema(average, model, min(o.ema, (step + 1) / (step + 10)))
             now = time.monotonic()
             state |= {"step": step + 1, "seconds": now - began}
             shown = dict(zip(named, figures, strict=True)) | {"total": sum(figures), "learning_rate": rate}
             shown["images_per_second"] = o.batch / (now - shown_at)
-            if codebook:
-                shown |= {"perplexity": codebook.perplexity, "usage": codebook.usage, "commitment_cost": commitment}
+            shown |= kind.figures()
             shown_at, stopping = now, stopped > 0
             if means := record.add(step, shown):
                 bar.set_postfix({name: f"{means[name]:.4g}" for name in ("total", "images_per_second")})
             bar.update()
-            if ranks.writer and (state["step"] % max(1, steps // LOOKS) == 0 or state["step"] == steps):
-                look(record, average, validation, state["step"])
+            if ranks.writer and (state["step"] % max(1, steps // VALIDATIONS) == 0 or state["step"] == steps):
+                validate(record, kind, average, validation, state["step"])
             if ranks.writer and now - saved_at > save_seconds:  # after what it goes with was written down
                 kept.save()
                 saved_at = time.monotonic()
@@ -168,7 +149,7 @@ def train(
     if finished and "finished" not in state:
         if ranks.writer:
             kept.save()  # finishing takes minutes, and would have to begin where the last save was
-        finish(average, codebook, data, recipe)
+        kind.finish(average, data)
         state["finished"] = datetime.now(UTC).isoformat()
     if ranks.writer:
         kept.save()
@@ -176,7 +157,7 @@ def train(
     return finished
 
 
-def ahead(batches: Iterator[Tensor]) -> Iterator[Tensor]:
+def prefetch(batches: Iterator[Tensor]) -> Iterator[Tensor]:
     """The same, the next one made by a thread meanwhile: a GPU should not wait for a batch."""
     with ThreadPoolExecutor(1) as pool:
         coming = pool.submit(next, batches)
@@ -186,36 +167,34 @@ def ahead(batches: Iterator[Tensor]) -> Iterator[Tensor]:
             yield batch
 
 
-def parts(
+def build_parts(
     recipe: Recipe, run: Path, data: Portraits, *, device: torch.device, ranks: Ranks, networks: Networks,
     start: Path | None, begin: bool,
-) -> tuple[Model, Model, Codebook | None, Criterion]:  # fmt: skip
-    """The model, its average, its codes and the loss, on the device; at their beginning if it is one."""
+) -> tuple[Model, Model, Kind[Any], Criterion]:  # fmt: skip
+    """The model, its average, the steps of its kind and the loss, on the device; at their beginning if it is one."""
     if ranks.writer:
         metric_RP = metric(recipe, run, data, networks, device)
     ranks.wait()
     metric_RP = metric(recipe, run, data, networks, device)
     model = build(recipe.model)
-    codebook = Codebook(model.quantiser, recipe.quantiser) if isinstance(model, VQVAE | GridVQVAE) else None
+    kind = kind_named(recipe.model)(model, recipe, ranks)
     refit = recipe.optimise.refit
     if begin and ranks.writer and (refit or not start):
-        initialise(model, codebook, recipe, data, metric_RP)
+        kind.initialise(data, metric_RP)
     if begin and start:
         load_version(model, recipe, start, networks=refit)
     model.to(device)
     if recipe.optimise.channels_last:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     ranks.share(model)
-    if codebook:
-        codebook = Codebook(codebook.quantiser, recipe.quantiser)  # its averages on the device
-        codebook.begin(recipe.optimise.batch)
+    kind.begin(networks, device)
     average = deepcopy(model).eval().requires_grad_(False)
     criterion = Criterion(recipe, metric_RP, networks).to(device)
-    if criterion.witnesses:
-        criterion.meet(to_signal(data.sample(recipe.model["size"], RIVALS, recipe.seed)))
+    if criterion.recognisers:
+        criterion.centre(to_signal(data.sample(recipe.model["size"], RIVALS, recipe.seed)))
     if recipe.optimise.channels_last:
         criterion.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return model.train(), average, codebook, criterion
+    return model.train(), average, kind, criterion
 
 
 def groups(model: Model, o: Optimise) -> list[dict[str, Any]]:
@@ -247,48 +226,10 @@ def load_version(model: Model, recipe: Recipe, folder: Path, *, networks: bool) 
     model.load_state_dict(weights, strict=not networks)
 
 
-def drawn(
-    model: Model, recipe: Recipe, generator: torch.Generator, ranks: Ranks, device: torch.device
-) -> tuple[Tensor, ...]:
-    """What a model needs by chance: this process's part of what is drawn for the whole batch.
-
-    A VAE's noise; how many tokens of a progressive code each face may have.
-    """
-    batch, q = recipe.optimise.batch, recipe.quantiser
-    if isinstance(model, VAE):
-        whole = torch.randn(batch, len(model.logvar_L), generator=generator)
-    elif isinstance(model, Progressive):
-        least, most = math.log(q.least_bytes - OVERHEAD), math.log(q.most_bytes - OVERHEAD)
-        budget_B = 8 * (least + (most - least) * torch.rand(batch, generator=generator)).exp()
-        whole = prefix(model.planes.bits_T.cpu(), budget_B)
-    else:
-        return ()
-    return (whole.tensor_split(ranks.world)[ranks.rank].to(device),)
-
-
-def shifts(model: Model, seeker: Recogniser, x_BCHW: Tensor, count_B: Tensor, q: Quantiser) -> Tensor:
-    """What a search with the decoder as it is by now moves the latents of its share of the faces: shift_BL, in steps.
-
-    A decoder that never saw such tokens draws them as it draws what the encoder alone rounds.
-    """
-    assert isinstance(model, Progressive)
-    some = round(q.searched * len(x_BCHW))
-    shift_BL = searched(model, seeker, x_BCHW[:some], count_B[:some], q.search_rounds)
-    return torch.cat([shift_BL, shift_BL.new_zeros(len(x_BCHW) - some, shift_BL.shape[1])])
-
-
-def look(record: Record, average: Model, validation: Portraits, step: int) -> None:
+def validate(record: Record, kind: Kind[Any], average: Model, validation: Portraits, step: int) -> None:
     """PSNR on validation portraits through the averaged weights, and a sheet of originals over reconstructions."""
-    pixels = validation.sample(average.config.size, LOOKED_AT, seed=0).to(next(average.parameters()).device)
-    if isinstance(average, VAE):  # its means as they are: bits are divided at the end only
-        with torch.inference_mode():
-            out = to_pixels(average.decoder(average.encoder(to_signal(pixels))))
-    else:
-        tokens = average.encode(pixels)
-        if isinstance(average, Progressive):
-            budget = torch.tensor([8.0 * (LOOKED_AT_BYTES - OVERHEAD)])
-            tokens = tokens[:, : int(prefix(average.planes.bits_T.cpu(), budget))]
-        out = average.decode(tokens)
+    pixels = validation.sample(average.config.size, VALIDATED, seed=0).to(next(average.parameters()).device)
+    out = kind.reconstruct(average, pixels)
     mse = (pixels.float() - out.float()).square().mean((1, 2, 3)).clamp(min=1e-6)
     psnr = float((10 * torch.log10(255**2 / mse)).mean())
     record.validate(step, {"psnr": psnr}, pixels, out)
@@ -310,7 +251,7 @@ def schedule(step: int, warmup: int, steps: int) -> float:
 
 
 @torch.no_grad()
-def follow(average: Model, model: Model, decay: float) -> None:
+def update_ema(average: Model, model: Model, decay: float) -> None:
     """Exponential moving average of every parameter and floating-point buffer; the rest is copied."""
     pairs = list(zip(average.state_dict().values(), model.state_dict().values(), strict=True))
     means = [(a, m) for a, m in pairs if a.is_floating_point()]

@@ -8,19 +8,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cameo.faces.recogniser import Recogniser, SFace, blurred, strayed
-from cameo.nn.progressive import ProgressiveOutput
-from cameo.nn.vae import VAEOutput
-from cameo.nn.vqvae import VQVAEOutput
 from training.faceres import FaceRes
 from training.perceptual import LPIPS, Perceptual, unlike
-from training.recipe import Losses, Recipe
+from training.recipe import Recipe
 
 RIVALS = 512  # faces that losses.contrast tells apart
 SAME_PERSON = 0.4  # cosine from which two pictures may show one person
 TEMPERATURE = 0.1  # of the cosines
 RECOGNISERS: dict[str, type[SFace | FaceRes]] = {"sface": SFace, "faceres": FaceRes}
-
-Output = VAEOutput | VQVAEOutput | ProgressiveOutput
 
 
 @dataclass(frozen=True)
@@ -52,47 +47,38 @@ class Criterion(nn.Module):
     def __init__(self, recipe: Recipe, metric_RP: Tensor | None, networks: Networks) -> None:
         super().__init__()
         self.weights = w = recipe.losses
-        self.learns_codes = recipe.quantiser.update == "gradient"
         self.register_buffer("metric_RP", metric_RP)
         sees_faces = w.likeness or w.face_features
         names = w.recognisers if sees_faces else ()
-        self.witnesses = nn.ModuleList(Witness(networks.recogniser(name)) for name in names)
+        self.recognisers = nn.ModuleList(CentredRecogniser(networks.recogniser(name)) for name in names)
         self.perceptual = Perceptual(needed(networks.vgg, "losses.perceptual", "--vgg")) if w.perceptual else None
         self.lpips = LPIPS(needed(networks.lpips, "losses.lpips", "--lpips")) if w.lpips else None
 
-    def meet(self, x_NCHW: Tensor) -> None:
-        """Show every recogniser other people's faces, see :meth:`Witness.meet`."""
-        for witness in self.witnesses:
-            assert isinstance(witness, Witness)
-            witness.meet(x_NCHW)
+    def centre(self, x_NCHW: Tensor) -> None:
+        """Show every recogniser other people's faces, see :meth:`CentredRecogniser.centre`."""
+        for recogniser in self.recognisers:
+            assert isinstance(recogniser, CentredRecogniser)
+            recogniser.centre(x_NCHW)
 
-    def forward(self, out: Output, x_BCHW: Tensor, commitment: float, step: int) -> dict[str, Tensor]:
-        """Weighted scalars by name, whose sum is the loss. Pictures are in [-1, 1].
+    def forward(self, picture_BCHW: Tensor, x_BCHW: Tensor, own: dict[str, Tensor], step: int) -> dict[str, Tensor]:
+        """Weighted scalars by name, whose sum is the loss. Pictures, decoded and original, are in [-1, 1].
 
-        ``commitment`` is the cost for now, see :meth:`training.codebook.Codebook.commitment`.
+        ``own`` are the terms that the kind of model has, see :meth:`training.kinds.base.Kind.terms`.
         """
-        w, picture_BCHW = self.weights, out.picture_BCHW.float()
+        w, picture_BCHW = self.weights, picture_BCHW.float()
         named = {}
         if w.mse:
             named["mse"] = w.mse * F.mse_loss(picture_BCHW, x_BCHW)
         if w.l1:
             named["l1"] = w.l1 * F.l1_loss(picture_BCHW, x_BCHW)
-        numbers = x_BCHW[0].numel()
-        if isinstance(out, VAEOutput):
-            named["kl"] = kl_weight(w, step) * out.kl / numbers
-        elif isinstance(out, ProgressiveOutput):
-            named["rate"] = w.rate * rate(out) / numbers
-        else:
-            named["commitment"] = commitment * squared(out.z_BL - out.q_BL.detach()) / numbers
-            if self.learns_codes:
-                named["codebook"] = squared(out.z_BL.detach() - out.q_BL) / numbers
+        named |= own
         if self.metric_RP is not None:
             # In full precision: oneDNN divides by zero in so long a product of bfloat16 where the CPU has AMX.
             with torch.autocast(x_BCHW.device.type, enabled=False):
                 named["identity"] = w.identity * squared((picture_BCHW - x_BCHW).flatten(1) @ self.metric_RP.T)
         # Terms that are not due yet stand in the log nevertheless, which has the same columns throughout.
         due, none = step >= w.late, picture_BCHW.new_zeros(())
-        if self.witnesses:
+        if self.recognisers:
             likeness, features = self._likeness(picture_BCHW, x_BCHW, step) if due else (none, none)
             if w.likeness:
                 named["likeness"] = w.likeness * likeness
@@ -108,8 +94,8 @@ class Criterion(nn.Module):
 
     def _likeness(self, picture_BCHW: Tensor, x_BCHW: Tensor, step: int) -> tuple[Tensor, Tensor]:
         """Distance by a recogniser's embedding, and by its feature maps; they take turns."""
-        witness = self.witnesses[step % len(self.witnesses)]
-        assert isinstance(witness, Witness)
+        recogniser = self.recognisers[step % len(self.recognisers)]
+        assert isinstance(recogniser, CentredRecogniser)
         seen = slice(self.weights.likeness_faces)
         picture_BCHW, x_BCHW = picture_BCHW[seen], x_BCHW[seen]
         generator = torch.Generator().manual_seed(step)  # of the step alone, so that a resumed run sees the same
@@ -119,19 +105,19 @@ class Criterion(nn.Module):
         if blur := self.weights.likeness_blur:
             sigma_B = blur * torch.rand(len(x_BCHW), generator=generator).to(x_BCHW.device)
             picture_BCHW, x_BCHW = blurred(picture_BCHW, sigma_B), blurred(x_BCHW, sigma_B)
-        e_BE, maps = witness(picture_BCHW, crop_B23)
+        e_BE, maps = recogniser(picture_BCHW, crop_B23)
         with torch.no_grad():
-            of_x_BE, of_x_maps = witness(x_BCHW, crop_B23)
+            of_x_BE, of_x_maps = recogniser(x_BCHW, crop_B23)
         features = torch.stack([unlike(a, b).sum(1).mean() for a, b in zip(maps, of_x_maps, strict=True)]).mean()
         cosine_B = (e_BE * of_x_BE).sum(1)
         likeness = (1 - cosine_B).mean()
-        if self.weights.contrast and witness.rivals_NE is not None:
-            likeness = likeness + self.weights.contrast * contrast(e_BE, of_x_BE, witness.rivals_NE)
+        if self.weights.contrast and recogniser.rivals_NE is not None:
+            likeness = likeness + self.weights.contrast * contrast(e_BE, of_x_BE, recogniser.rivals_NE)
         return likeness, features
 
 
-class Witness(nn.Module):
-    """A recogniser that has met other people: it judges by what is not common to all faces."""
+class CentredRecogniser(nn.Module):
+    """A recogniser whose embeddings are relative to the mean face: what all faces have in common does not count."""
 
     mean_E: Tensor
     rivals_NE: Tensor | None
@@ -143,8 +129,8 @@ class Witness(nn.Module):
         self.register_buffer("rivals_NE", None)
 
     @torch.no_grad()
-    def meet(self, x_NCHW: Tensor) -> None:
-        """Faces in [-1, 1] of other people, from which ``losses.contrast`` wants a face told."""
+    def centre(self, x_NCHW: Tensor) -> None:
+        """Take the mean of the faces of other people, in [-1, 1], which are also the rivals of ``losses.contrast``."""
         device = self.mean_E.device
         e_NE = torch.cat([self.recogniser(part.to(device)) for part in x_NCHW.split(32)])
         self.mean_E = e_NE.mean(0)
@@ -168,23 +154,9 @@ def contrast(e_BE: Tensor, of_x_BE: Tensor, rivals_NE: Tensor) -> Tensor:
     return F.cross_entropy(logit_BN, logit_BN.new_zeros(len(logit_BN), dtype=torch.long))
 
 
-def rate(out: ProgressiveOutput) -> Tensor:
-    """What latents cost, in squares of the finest step a face: log2(1 + |z| / step) bits, at a price of step^2 each.
-
-    On the curve of a uniform quantiser's error over its bits that is, up to a factor, the slope.
-    """
-    bits_BL = (1 + out.z_BL.abs() / out.step_BL.clamp(min=1)).log2()
-    return (out.step_BL.square() * bits_BL).sum(1).mean()
-
-
 def squared(error_BL: Tensor) -> Tensor:
     """Squared length, mean over the batch."""
     return error_BL.square().sum(1).mean()
-
-
-def kl_weight(weights: Losses, step: int) -> float:
-    """The weight of the KL term for now."""
-    return weights.kl * min(1.0, (step + 1) / max(1, weights.kl_warmup))
 
 
 def needed(weights: Path | None, what: str, option: str) -> Path:

@@ -13,26 +13,15 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save
 
-from cameo import codec
-from cameo.codec.fixed import body_bits, body_bytes
 from cameo.errors import RefusedVersion, StoreError
-from cameo.nn.progressive import CODES, Progressive
 from cameo.store.manifest import Draft, Tokens, Training
 from cameo.store.publish import next_version, publish
 from cameo.store.reader import StoredVersion, read_version, scan
 from training.evaluation.bootstrap import summary
 from training.evaluation.evaluate import Row, Setting, add_judging
 from training.evaluation.measure import Measured
-from training.evaluation.trained import (
-    DEFAULT_RATE,
-    RATES,
-    Run,
-    Trained,
-    at_rates,
-    from_run,
-    from_store,
-    read_run,
-)
+from training.evaluation.trained import Run, Trained, at_default_rate, at_rates, from_run, from_store, read_run
+from training.kinds import kind_of
 
 log = logging.getLogger("cameo.training")
 
@@ -91,12 +80,12 @@ def publish_run(run: Run, store: Path, setting: Setting, licence: str, *, even_i
         raise StoreError(f"The model store {store} does not exist; make the folder first.", root=str(store))
     trained = from_run(run)
     with tempfile.TemporaryDirectory(prefix="cameo-") as folder:
-        default, *others = at_rates(trained, [DEFAULT_RATE, *(rate for rate in RATES if rate != DEFAULT_RATE)])
+        default = at_default_rate(trained)
+        others = [other for other in at_rates(trained) if other.budget != default.budget]
         row, measured = setting.measure(default, Path(folder) / "new")
         previous = highest(store, trained.name)
         if previous and not even_if_worse:
-            (before_default, *_) = at_rates(previous, [DEFAULT_RATE])
-            _, before = setting.measure(before_default, Path(folder) / "old")
+            _, before = setting.measure(at_default_rate(previous), Path(folder) / "old")
             if reason := worse(measured, before, setting.faces.person_N):
                 raise ValueError(
                     f"{run.folder} is worse than {previous.label}, which it would replace: {reason}, on the same "
@@ -106,7 +95,7 @@ def publish_run(run: Run, store: Path, setting: Setting, licence: str, *, even_i
             [row, *(setting.measure(other, Path(folder) / "rates")[0] for other in others)], key=bytes_allowed
         )
     model, recipe, state = trained.model, run.recipe, run.state
-    progressive = isinstance(model, Progressive)
+    kind, coding = kind_of(model), trained.coding
     draft = Draft(
         name=trained.name,
         version=next_version(store, trained.name),
@@ -115,11 +104,10 @@ def publish_run(run: Run, store: Path, setting: Setting, licence: str, *, even_i
         model=recipe["model"],
         portrait=model.config.size,
         tokens=Tokens(
-            shape=model.levels.shape, codebook_size=CODES if progressive else recipe["model"].get("codes"),
-            bits=body_bits(model.levels),
+            shape=coding.levels.shape, codebook_size=kind.alphabet(model), bits=coding.bits,
         ),
-        rates=RATES if progressive else (codec.OVERHEAD + body_bytes(model.levels),),
-        default_rate=DEFAULT_RATE if progressive else None,
+        rates=kind.rates(model),
+        default_rate=kind.default_rate,
         training=Training(
             recipe=recipe | ({"from": run.start} if run.start else {}), commit=run.commit, seed=recipe["seed"],
             data=state["data"], steps=state["step"],
@@ -127,7 +115,7 @@ def publish_run(run: Run, store: Path, setting: Setting, licence: str, *, even_i
             machine=state["machine"], torch=str(torch.__version__),
             started=state["started"], finished=state["finished"],
         ),
-        quality=quality(row, setting) | ({"rates": [rate_facts(row) for row in rows]} if progressive else {}),
+        quality=quality(row, setting) | ({"rates": [rate_facts(row) for row in rows]} if coding.several_rates else {}),
         licence=licence,
     )  # fmt: skip
     try:
@@ -256,7 +244,7 @@ def payload_size(draft: Draft) -> str:
 
 
 def rate_lines(quality: dict[str, Any]) -> list[str]:
-    """A table of what was measured at each rate of a progressive code."""
+    """A table of what was measured at each of several rates."""
     columns = {"tokens": "tokens", "psnr": "PSNR, dB", "ms_ssim": "MS-SSIM", "lpips": "LPIPS", "identity": "identity"}
     present = {name: title for name, title in columns.items() if name in quality}
     judges = [name for name in quality.get("verification", {}) if name != "bytes"]

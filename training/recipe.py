@@ -140,10 +140,9 @@ class Recipe(_Section):
     def _builds(self) -> Self:
         with torch.device("meta"):
             build(self.model)
-        if self.quantiser.searched and self.model["kind"] != "progressive":
-            raise ValueError(f"quantiser.searched is {self.quantiser.searched}, which only a progressive code can use")
-        if self.model["kind"] == "vae" and not self.losses.kl:
-            raise ValueError("losses.kl is 0; a VAE needs a weight above 0, which divides its bits")
+        from training.kinds import kind_named  # noqa: PLC0415 - kinds need recipes
+
+        kind_named(self.model).validate(self)
         return self
 
 

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cameo.errors import BadRequest, BodyTooLarge, BrokenArchive, CameoError, InvalidParameter, TooManyItems
+from cameo.validation import first_problem
 
 NAME_CHARACTERS = 100
 SPARE_ENTRIES = 1000  # entries of an archive that are no files, beyond as many as there may be files
@@ -143,12 +144,11 @@ def _line(line: bytes, index: int, most: int) -> Item:
     try:
         asked = Line.model_validate_json(line)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "json_invalid":
-            return Item(str(index), partial(_fail, BadRequest(f"the line is not JSON: {first['msg']}")))
-        detail = f"{where or 'the line'}: {first['msg']}"
-        return Item(str(index), partial(_fail, InvalidParameter(detail, parameter=where)))
+        first = first_problem(error)
+        if first.kind == "json_invalid":
+            return Item(str(index), partial(_fail, BadRequest(f"the line is not JSON: {first.message}")))
+        detail = first.described("the line")
+        return Item(str(index), partial(_fail, InvalidParameter(detail, parameter=first.place)))
     return Item(label(asked.name or "", index), partial(_decode, asked.payload, most))
 
 

@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, Response
 
 from cameo import errors
 from cameo.errors import CameoError
+from cameo.validation import problems
 
 log = logging.getLogger("cameo.api")
 
@@ -48,15 +49,15 @@ def install(app: FastAPI) -> None:
 
     async def validation(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
+        found = problems(error)
+        first = found[0]
         return problem(
             request,
             errors.InvalidParameter(
-                f"{where}: {first['msg']}",
-                parameter=where,
-                value=_short(first.get("input")),
-                problems=[{"at": ".".join(map(str, e["loc"])), "problem": e["msg"]} for e in error.errors()],
+                str(first),
+                parameter=first.place,
+                value=_short(first.value),
+                problems=[{"at": each.place, "problem": each.message} for each in found],
             ),
         )
 

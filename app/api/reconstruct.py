@@ -18,6 +18,7 @@ from app.engine.service import Service
 from cameo import errors
 from cameo.coder.coder import Coder
 from cameo.pictures.encode import MEDIA_TYPES
+from cameo.validation import first_problem
 
 S = TypeVar("S", bound=BaseModel)
 
@@ -145,11 +146,10 @@ async def _json(request: Request, schema: type[S]) -> S:
     try:
         return schema.model_validate_json(await request.body())
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "json_invalid":
-            raise errors.BadRequest(f"the body is not JSON: {first['msg']}") from error
-        raise errors.InvalidParameter(f"{where or 'body'}: {first['msg']}", parameter=where) from error
+        first = first_problem(error)
+        if first.kind == "json_invalid":
+            raise errors.BadRequest(f"the body is not JSON: {first.message}") from error
+        raise errors.InvalidParameter(first.described("body"), parameter=first.place) from error
 
 
 def _base64(text: str) -> bytes:

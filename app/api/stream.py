@@ -80,7 +80,7 @@ class Batch:
         while True:
             try:
                 return await self.service.scheduler.run(
-                    work.job, work.kind, work.first, self._seconds, timings, self._left()
+                    work.job, work.kind, work.first, self._seconds, timings, self._left(), polls=True
                 )
             except Overloaded as error:
                 too_much = error.facts["waiting_seconds"] - error.facts["limit_seconds"]

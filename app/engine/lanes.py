@@ -1,6 +1,7 @@
 """What the scheduler keeps: a task for each job, and a lane for each operation that jobs wait for."""
 
 import time
+from bisect import insort
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,7 +14,11 @@ WORTH = 10  # a batch is large enough when what it costs by itself is a tenth of
 
 
 class Lane:
-    """The tasks that wait for an operation. What a batch of n takes is a n + b, by ``fit``."""
+    """The tasks that wait for an operation. What a batch of n takes is a n + b, by ``fit``.
+
+    Jobs that come back to a recurring operation stand in line with new ones each time. Whose turn it is there is the
+    oldest job's: were all to advance together, all would be late where the last of them is.
+    """
 
     def __init__(self, operation: Operation) -> None:
         self.labels = operation.labels
@@ -22,8 +27,17 @@ class Lane:
         self.fit = Fit(0.01, 0.0)
         for n, seconds in operation.seconds.items():
             self.fit.add(n, seconds)
-        self.waiting: deque[Task] = deque()
+        self.waiting: deque[Task] = deque()  # the oldest job first
+        self.turns: deque[float] = deque()  # when each of those came, the first to come first
         self.coming = 0  # accepted jobs that will be here
+
+    def add(self, task: "Task") -> None:
+        self.turns.append(task.since)
+        insort(self.waiting, task, key=lambda each: each.accepted)
+
+    def pop(self) -> "Task":
+        self.turns.popleft()
+        return self.waiting.popleft()
 
     @property
     def most(self) -> int:
@@ -43,8 +57,9 @@ class Task:
     deadline: float
     timings: Timings
     done: Callable[[Any, BaseException | None], None]
-    cost: float = 0.0  # seconds of work expected
-    busy: float = 0.0  # seconds of work so far
+    cost: float = 0.0  # seconds of CPU time expected
+    busy: float = 0.0  # seconds of CPU time so far
+    accepted: float = field(default_factory=time.perf_counter)
     since: float = field(default_factory=time.perf_counter)  # it has been waiting
     left: bool = False  # its client has
     lane: Lane | None = None  # the one that it is on the way to, until it is there

@@ -1,15 +1,19 @@
 """Admission, batching and the workers: what is accepted, and which piece of it is done next.
 
-Each worker is a thread. It prefers jobs that a network has just served, then a batch, then the oldest new job; what
-comes back for another round of a search waits behind the new jobs that were there before. A batch goes as soon as it
-is as large as pays, or nobody else is on the way to it, or a worker has nothing else to do, or its first item has
+Each worker is a thread. It prefers jobs that a network has just served, then a batch, then the oldest new job; another
+round of a search waits behind the new jobs that were there before, and goes to the oldest search. A batch goes as soon
+as it is as large as pays, or nobody else is on the way to it, or a worker has nothing else to do, or its first item has
 waited for as long as a further one would save. So nothing waits while the engine is idle, and under load nothing waits
 for a batch longer than that.
+
+What work costs is counted in CPU time, which does not grow when others have the machine, too. How long it will take is
+that times the workers' pace of the last seconds. Who finds the queue full is told when there will be room, behind all
+who were told before, and that turn is kept: who comes without one meets a queue that is shorter by those.
 """
 
 import asyncio
+import math
 import os
-import random
 import sys
 import threading
 import time
@@ -17,10 +21,12 @@ from collections import deque
 from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any, NamedTuple, TypeVar
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from app.engine.fit import Fit
 from app.engine.lanes import Lane, Task
+from app.engine.pace import Pace
+from app.engine.turns import Turns
 from app.observe.metrics import Metrics
 from cameo.errors import ClientLeft, DeadlineExceeded, Overloaded
 from cameo.jobs import Job, Operation, Timings
@@ -29,15 +35,19 @@ T = TypeVar("T")
 
 HOPE = 0.7  # share of the time left that accepted work may be expected to take: the rest is for what nobody expects
 READ = 1.07  # by how much requests may exceed the limits once their bodies are read: refused now, they cost the most
-NICE = 10  # workers' behind the event loop's, which refuses what is too much, and must not stand in line for that
-LEAST_RETRY, MOST_RETRY = 1, 30  # seconds of Retry-After
+KEPT_SHARE = 0.5  # of the queue, at most, for those who were told to come back: the rest keeps workers busy
+LEAST_RETRY, MOST_RETRY = 1, 60  # seconds of Retry-After
 
 
 class Kind(NamedTuple):
-    """Jobs that take alike: as ``name`` says, and so many megapixels each."""
+    """Jobs that take alike: as ``name`` says, and so many megapixels each.
+
+    ``seconds``: what to believe that one costs without its pixels, until some have been measured.
+    """
 
     name: str
     megapixels: float = 0.0
+    seconds: float = 0.03
 
 
 class Batch(NamedTuple):
@@ -56,33 +66,67 @@ class Scheduler:
         self._served: deque[Task] = deque()  # by their networks
         self._lane_of: WeakKeyDictionary[Operation, Lane] = WeakKeyDictionary()  # gone with its version
         self._lanes: list[Lane] = []  # in which somebody waits
-        self._costs: dict[str, Fit] = {}
-        self._backlog = 0.0  # seconds of accepted work that has not ended
+        self._costs: dict[str, Fit] = {}  # seconds of CPU time
+        self._pace = Pace()
+        self._turns = Turns()  # of the event loop only, as is the next
+        self._in_turn: WeakSet[Timings] = WeakSet()  # requests that came when they were told to
+        self._backlog = 0.0  # seconds of CPU time of accepted work that has not ended
         self._unfinished = 0
         self._closing = False
         self._threads = [threading.Thread(target=self._work, name=f"cameo-{i}", daemon=True) for i in range(workers)]
         metrics.follow(metrics.waiting, lambda: len(self._new) + sum(len(lane.waiting) for lane in tuple(self._lanes)))
-        metrics.follow(metrics.backlog, lambda: self._backlog)
+        metrics.follow(metrics.backlog, lambda: self._wait(time.perf_counter()) * self.workers)
         for thread in self._threads:
             thread.start()
 
-    def require_room(self, deadline: float, timings: Timings, slack: float = 1.0) -> None:
+    def require_room(self, deadline: float, timings: Timings) -> None:
         """Overloaded or DeadlineExceeded where nothing more is accepted; worth asking before a body is read.
 
-        ``deadline`` in seconds from the start of ``timings``; limits may be exceeded by the factor ``slack``.
+        ``deadline`` in seconds from the start of ``timings``. Who is refused as Overloaded is kept a turn, in which
+        nothing but the deadline counts: the queue may be longer than was expected.
         """
-        wait, now = self._backlog / self.workers, time.perf_counter()
-        if wait > slack * self._queue_seconds:
-            # Until half of the queue has drained, and not the same for all who ask.
-            until = (wait - self._queue_seconds / 2) * random.uniform(0.8, 1.4)  # noqa: S311 - no secret
-            retry = round(min(MOST_RETRY, max(LEAST_RETRY, until)))
-            self._metrics.refused.labels("queue").inc()
-            raise Overloaded(
-                f"{wait:.1f} s of work are waiting already; try again in {retry} s",
-                waiting_seconds=round(wait, 3), limit_seconds=self._queue_seconds, retry_after=retry,
-            )  # fmt: skip
-        if wait > slack * HOPE * (timings.began + deadline - now):
-            raise self.late(timings, now, deadline, f"{wait * 1e3:.0f} ms of work are waiting")
+        now = time.perf_counter()
+        in_turn = self._wait(now) <= READ * HOPE * deadline and self._turns.take(now)
+        if in_turn:
+            self._in_turn.add(timings)
+        self._admit(0.0, deadline, timings, READ if in_turn else 1.0, self._turns.kept(now))
+
+    def _wait(self, now: float) -> float:
+        """Seconds until what is accepted by now will be done."""
+        return self._backlog * self._pace(now) / self.workers
+
+    def _admit(
+        self, cost: float, deadline: float, timings: Timings, slack: float, kept: int = 0, polls: bool = False
+    ) -> None:
+        """Overloaded or DeadlineExceeded, unless there is room and time for work of so many seconds of CPU time.
+
+        Limits may be exceeded by the factor ``slack``. For ``kept`` others there has to be room, too. Who ``polls``
+        needs no turn.
+        """
+        now, limit = time.perf_counter(), self._queue_seconds
+        wait = self._wait(now)
+        time_left = slack * HOPE * (timings.began + deadline - now)
+        late = (
+            wait + cost * (self._pace(now) if wait else 1.0) > time_left
+        )  # who has the machine may have what it takes
+        # Whose deadline allows as much waiting as the queue does is refused for the queue's length.
+        if late and (cost > time_left or HOPE * deadline < limit):
+            waiting = "it would take {:.0f} ms from now" if cost else "{:.0f} ms of work are waiting"
+            why = waiting.format(1e3 * (wait + cost))
+            raise self.late(timings, now, deadline, why, wait + cost - HOPE * deadline)
+        each = wait / max(1, self._unfinished)
+        wait_all = wait + min(kept * each, KEPT_SHARE * limit)
+        if not late and (timings in self._in_turn or wait_all <= slack * limit):
+            return
+        until = wait + self._turns.kept(now) * each - limit
+        retry = _retry(until)
+        if not polls and until <= MOST_RETRY:
+            self._turns.add(now + retry)
+        self._metrics.refused.labels("queue").inc()
+        raise Overloaded(
+            f"{wait_all:.1f} s of work are waiting already; try again in {retry} s",
+            waiting_seconds=round(wait_all, 3), limit_seconds=round(limit, 3), retry_after=retry,
+        )  # fmt: skip
 
     async def run(
         self,
@@ -92,11 +136,13 @@ class Scheduler:
         deadline: float,
         timings: Timings,
         left: Coroutine[Any, Any, None],
+        polls: bool = False,
     ) -> T:
         """The job's result, or what it raises. ``operation`` is the first that it calls, if any.
 
         ``deadline`` in seconds from the start of ``timings``; ``left`` ends when the client has gone. Raises
-        Overloaded, DeadlineExceeded where the job cannot be, or was not, done in time, and ClientLeft.
+        Overloaded, DeadlineExceeded where the job cannot be, or was not, done in time, and ClientLeft. Whoever is here
+        has passed :meth:`require_room` and may exceed its limits a little, or ``polls``: asks again, all the time.
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
@@ -116,16 +162,19 @@ class Scheduler:
         watch, task = loop.create_task(left), None
         watch.add_done_callback(lambda _: settle(None, ClientLeft()))
         try:
-            self.require_room(deadline, timings, READ)
-            task = self._accept(
-                Task(job, kind.name, kind.megapixels, operation, timings.began + deadline, timings, done)
+            with self._condition:
+                cost = self._costs.setdefault(kind.name, Fit(0.01, kind.seconds))(kind.megapixels)
+            self._admit(
+                cost, deadline, timings, 1.0 if polls else READ, self._turns.kept(time.perf_counter()) * polls, polls
             )
+            task = Task(job, kind.name, kind.megapixels, operation, timings.began + deadline, timings, done, cost)
+            self._accept(task)
             return await future
         finally:
             future.cancel()
             watch.cancel()
             if task:
-                task.left = True  # nobody waits any more, which is of no account where the job has ended
+                self._leave(task)
 
     def close(self) -> None:
         """Finish what was accepted."""
@@ -135,12 +184,8 @@ class Scheduler:
         for thread in self._threads:
             thread.join()
 
-    def _accept(self, task: Task) -> Task:
+    def _accept(self, task: Task) -> None:
         with self._condition:
-            task.cost = self._costs.setdefault(task.kind, Fit(0.01, 0.03))(task.megapixels)
-            expected = self._backlog / self.workers + task.cost
-            if expected > READ * HOPE * (task.deadline - task.since):
-                raise self._task_late(task, f"it would take {expected * 1e3:.0f} ms from now")
             self._backlog += task.cost
             self._unfinished += 1
             if task.operation:
@@ -148,12 +193,21 @@ class Scheduler:
                 task.lane.coming += 1
             self._new.append(task)
             self._condition.notify()
-        return task
+
+    def _leave(self, task: Task) -> None:
+        """Nobody waits for it any more, which is of no account where it has ended."""
+        task.left = True
+        if not task.busy:  # and it has hardly begun: what nobody wants makes nobody wait
+            with self._condition, suppress(ValueError):
+                self._new.remove(task)
+                self._wanted(task, 0.0, 0.0)
 
     def _work(self) -> None:
-        if sys.platform == "linux":  # where each thread has a niceness of its own
+        if sys.platform == "linux":
+            # Behind the event loop, which refuses what is too much and must not stand in line for that: a worker that
+            # wakes up takes the CPU from nobody. Its share beside other processes stays what it is.
             with suppress(OSError):  # a sandbox may forbid it
-                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.getpriority(os.PRIO_PROCESS, 0) + NICE)
+                os.sched_setscheduler(threading.get_native_id(), os.SCHED_BATCH, os.sched_param(0))
         while True:
             with self._condition:
                 while (todo := self._next()) is None:
@@ -171,11 +225,11 @@ class Scheduler:
         while self._served:
             if self._wanted(task := self._served.popleft(), now, 0.0):
                 return task
-        for lane in sorted(self._lanes, key=lambda lane: lane.waiting[0].since):
+        for lane in sorted(self._lanes, key=lambda lane: lane.turns[0]):
             if (reason := self._reason(lane, now)) and (batch := self._take(lane, reason, now)):
                 return batch
         while self._new:
-            if self._wanted(task := self._new.popleft(), now, task.cost):
+            if self._wanted(task := self._new.popleft(), now, task.cost * self._pace(now)):
                 return task
         while self._lanes:
             if batch := self._take(self._lanes[0], "idle", now):
@@ -184,18 +238,18 @@ class Scheduler:
 
     def _reason(self, lane: Lane, now: float) -> str | None:
         """Why a lane's batch should go, if it should go before new work."""
-        if lane.recurring and self._new and self._new[0].since < lane.waiting[0].since:
+        if lane.recurring and self._new and self._new[0].since < lane.turns[0]:
             return None
         if len(lane.waiting) >= lane.most:
             return "full"
         if not lane.coming:
             return "alone"
-        return "waited" if now - lane.waiting[0].since >= lane.fit.b else None
+        return "waited" if now - lane.turns[0] >= lane.fit.b else None
 
     def _take(self, lane: Lane, reason: str, now: float) -> Batch | None:
         tasks: list[Task] = []
         while lane.waiting and len(tasks) < lane.most:
-            if self._wanted(task := lane.waiting.popleft(), now, lane.fit(1)):
+            if self._wanted(task := lane.pop(), now, lane.fit(1)):
                 tasks.append(task)
         if not lane.waiting:
             self._lanes.remove(lane)
@@ -213,15 +267,18 @@ class Scheduler:
             self._end(task, None, ClientLeft())
             return False
         if now + needs > task.deadline:
-            self._end(task, None, self._task_late(task, f"it would take {needs * 1e3:.0f} ms more"))
+            why = f"it would take {needs * 1e3:.0f} ms more"
+            self._end(task, None, self.late(task.timings, task.since, task.deadline - task.timings.began, why))
             return False
         return True
 
-    def _task_late(self, task: Task, why: str) -> DeadlineExceeded:
-        return self.late(task.timings, task.since, task.deadline - task.timings.began, why)
+    def late(
+        self, timings: Timings, since: float, deadline: float, why: str, until: float = LEAST_RETRY
+    ) -> DeadlineExceeded:
+        """Counted. ``since`` it has been waiting; ``deadline`` in seconds from the start of ``timings``.
 
-    def late(self, timings: Timings, since: float, deadline: float, why: str) -> DeadlineExceeded:
-        """Counted. ``since`` it has been waiting; ``deadline`` in seconds from the start of ``timings``."""
+        ``until`` there is time enough for such a deadline, seconds.
+        """
         self._metrics.refused.labels("deadline").inc()
         now = time.perf_counter()
         spent = {name: round(1e3 * seconds, 1) for name, seconds in timings.seconds.items()}
@@ -229,12 +286,12 @@ class Scheduler:
         elapsed = 1e3 * (now - timings.began)
         return DeadlineExceeded(
             f"the answer was wanted within {1e3 * deadline:.0f} ms; after {elapsed:.0f} ms {why}",
-            deadline_ms=round(1e3 * deadline), elapsed_ms=round(elapsed, 1), spent_ms=spent, retry_after=LEAST_RETRY,
+            deadline_ms=round(1e3 * deadline), elapsed_ms=round(elapsed, 1), spent_ms=spent, retry_after=_retry(until),
         )  # fmt: skip
 
     def _step(self, task: Task) -> None:
         """Run a job up to its next network, or its end."""
-        began = time.perf_counter()
+        began, cpu = time.perf_counter(), time.thread_time()
         task.timings.add("queue", began - task.since)
         call, value, failure = None, None, None
         try:
@@ -244,8 +301,9 @@ class Scheduler:
         except BaseException as error:
             failure = error
         with self._condition:
-            task.since = time.perf_counter()
-            task.busy += task.since - began
+            task.since, cpu = time.perf_counter(), time.thread_time() - cpu
+            self._pace.add(task.since - began, cpu, task.since)
+            task.busy += cpu
             task.value = None
             if call is None:
                 self._end(task, value, failure)
@@ -255,7 +313,7 @@ class Scheduler:
                 task.lane = None
             task.operation, task.item = call
             lane = self._lane(task.operation)
-            lane.waiting.append(task)
+            lane.add(task)
             if lane not in self._lanes:
                 self._lanes.append(lane)  # nobody is woken: this worker looks for work next
 
@@ -266,7 +324,7 @@ class Scheduler:
         return lane
 
     def _run_batch(self, batch: Batch) -> None:
-        began = time.perf_counter()
+        began, cpu = time.perf_counter(), time.thread_time()
         lane, operation, tasks = batch
         failed = False
         try:
@@ -274,14 +332,15 @@ class Scheduler:
         except Exception as error:
             # One that fails must not take others with it.
             failed, results = True, [error] if len(tasks) == 1 else [_alone(operation, task.item) for task in tasks]
-        now = time.perf_counter()
+        now, cpu = time.perf_counter(), time.thread_time() - cpu
         with self._condition:
+            self._pace.add(now - began, cpu, now)
             if not failed:
                 lane.fit.add(len(tasks), now - began)
             for task, result in zip(tasks, results, strict=True):
                 task.timings.add("queue", began - task.since)
                 task.timings.add("infer", now - began)
-                task.busy += (now - began) / len(tasks)
+                task.busy += cpu / len(tasks)
                 task.since, task.operation, task.item, task.value = now, None, None, result
                 if failed and isinstance(result, Exception):
                     self._end(task, None, result)
@@ -300,6 +359,11 @@ class Scheduler:
         if self._closing:
             self._condition.notify_all()
         task.done(value, error)
+
+
+def _retry(until: float) -> int:
+    """Retry-After, in whole seconds, for what will be possible then."""
+    return min(MOST_RETRY, max(LEAST_RETRY, math.ceil(until)))
 
 
 def _alone(operation: Operation, item: Any) -> Any:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from app.config import Settings
 from app.engine import memory
-from app.engine.scheduler import Kind, Scheduler
+from app.engine.scheduler import HOPE, Kind, Scheduler
 from app.engine.watch import Watch
 from app.observe.metrics import Metrics
 from cameo import codec
@@ -34,6 +34,7 @@ log = logging.getLogger("cameo.service")
 
 T = TypeVar("T")
 
+ROUND_SECONDS = 0.03  # of CPU time, for a round of a search, until some have been measured
 MOST_PAYLOAD_BYTES = 2**16  # far above any payload; the checksum of a whole upload would hold up other requests
 
 
@@ -55,7 +56,8 @@ class Service:
         torch.set_num_threads(1)
         cv2.setNumThreads(1)
         workers = settings.workers or -(-self.device.cpus // settings.processes)
-        self.scheduler = Scheduler(workers, settings.queue_seconds, metrics)
+        queue_seconds = settings.queue_seconds or HOPE * settings.deadline_ms / 1e3
+        self.scheduler = Scheduler(workers, queue_seconds, metrics)
         self.registry: Registry[Coder] = Registry(
             settings.store,
             lambda stored: Coder(stored, self.device.torch, settings.backend),
@@ -133,11 +135,12 @@ class Service:
         self, data: bytes, frame: str, coder: Coder, max_bytes: int | None, effort: str, timings: Timings
     ) -> Work[Compressed]:
         """An uploaded picture to a payload of at most ``max_bytes``. ImageError or BudgetTooSmall, at once."""
-        kind = Kind(f"compress {frame} {coder.size} {effort}", megapixels(data, self.settings.max_pixels))
+        pixels, rounds = megapixels(data, self.settings.max_pixels), ROUNDS[effort]
+        kind = Kind(f"compress {frame} {coder.size} {effort}", pixels, 0.03 + ROUND_SECONDS * rounds)
         job = self.pipeline.compress(
             self._reader(data), coder, coder.budget(max_bytes), effort=effort, frame=frame, timings=timings
         )
-        return Work(job, kind, coder.searching if ROUNDS[effort] else coder.encoding)
+        return Work(job, kind, coder.searching if rounds else coder.encoding)
 
     def reconstruct(
         self, coder: Coder, read: Callable[[], NDArray[np.int64]], media_type: str, timings: Timings

@@ -10,7 +10,6 @@ import logging
 import multiprocessing
 import os
 import signal
-import socket
 import sys
 import tempfile
 import threading
@@ -21,13 +20,14 @@ from multiprocessing.synchronize import Event
 from types import FrameType
 
 from prometheus_client.multiprocess import mark_process_dead
-from uvicorn.server import HANDLED_SIGNALS
 
 from app.config import Settings
 from app.observe.metrics import FOLDER
+from app.serve.sockets import ENDING, bind
 
 RETRY_SECONDS = 1.0
 LOOK_SECONDS = 0.2
+SPARE_SECONDS = 5.0  # beyond what an end may take
 
 log = logging.getLogger("cameo.processes")
 
@@ -39,8 +39,8 @@ def run(settings: Settings) -> int:
         return 2
     try:
         # Whoever shares an address lets others do so: by itself that would not fail where another service is.
-        _bind(settings.host, settings.port, shared=False).close()
-        reserved = _bind(settings.host, settings.port)
+        bind(settings.host, settings.port).close()
+        reserved = bind(settings.host, settings.port, shared=True)
     except OSError as error:
         print(f"cameo: CAMEO_HOST={settings.host} CAMEO_PORT={settings.port}: {error}", file=sys.stderr)
         return 1
@@ -49,20 +49,6 @@ def run(settings: Settings) -> int:
     with reserved, tempfile.TemporaryDirectory(prefix="cameo-metrics-") as folder:
         os.environ[FOLDER] = folder
         return _Family(address).run(settings.processes)
-
-
-def _bind(host: str, port: int, shared: bool = True) -> socket.socket:
-    """A socket that does not listen yet, at an address that may be ``shared`` with all that are made so."""
-    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    bound = socket.socket(family, kind, protocol)
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, shared)
-    try:
-        bound.bind(address)
-    except OSError:
-        bound.close()
-        raise
-    return bound
 
 
 class _Family:
@@ -74,7 +60,7 @@ class _Family:
         self._status = 0
 
     def run(self, count: int) -> int:
-        for number in HANDLED_SIGNALS:
+        for number in ENDING:
             signal.signal(number, self._end)
         while not self._ending:
             if len(self._processes) < count:
@@ -130,10 +116,14 @@ def _child(address: tuple[str, int], listens: Event) -> None:
 
     parent = multiprocessing.parent_process()
     assert parent is not None
+    settings = Settings()
 
     def follow() -> None:
         parent.join()
-        os.kill(os.getpid(), signal.SIGTERM)
+        if listens.is_set():
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(settings.drain_seconds + settings.grace_seconds + SPARE_SECONDS)
+        os._exit(1)  # while it loads, a signal might be lost, and nobody is served yet
 
     threading.Thread(target=follow, name="cameo-parent", daemon=True).start()
-    sys.exit(serve(Settings(), _bind(*address), listens.set))
+    sys.exit(serve(settings, bind(*address, shared=True), listens.set))

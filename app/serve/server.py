@@ -21,13 +21,13 @@ from typing import Any
 import cv2
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.server import HANDLED_SIGNALS
 
 from app.config import Settings
 from app.engine import memory
 from app.engine.service import Service
 from app.main import create_app
 from app.observe import logs
+from app.serve.sockets import ENDING
 
 if sys.platform == "linux":
     import resource
@@ -54,7 +54,7 @@ def serve(settings: Settings, listener: socket | None = None, listening: Callabl
     except ValueError as error:
         print(f"cameo: {error}", file=sys.stderr)
         return 2
-    for number in HANDLED_SIGNALS:
+    for number in ENDING:
         signal.signal(number, _end)
     # Workers pack and unpack in Python: after its default of 5 ms each would let the loop have its turn only once a
     # request is nearly done, and a request has several turns there.
@@ -73,7 +73,7 @@ def _allow_connections() -> None:
 
 def _end(*_: object) -> None:
     """uvicorn finishes what it serves, then raises the signal again, whose default would report a death by signal."""
-    for number in HANDLED_SIGNALS:  # one more, while the loop is closed, would leave it half open
+    for number in ENDING:  # one more, while the loop is closed, would leave it half open
         signal.signal(number, signal.SIG_IGN)
     sys.exit(0)
 
@@ -97,6 +97,8 @@ class Server(uvicorn.Server):
         if sys.platform == "linux":  # elsewhere an answer that nobody takes keeps its connection
             for listener in self._listeners():  # connections inherit it
                 listener.setsockopt(IPPROTO_TCP, TCP_USER_TIMEOUT, self._client_seconds * 1000)
+        if hasattr(signal, "SIGHUP") and signal.SIGHUP in ENDING:  # uvicorn takes care of the others
+            signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
         self._listening()
 
     async def on_tick(self, counter: int) -> bool:

@@ -6,9 +6,7 @@ Threads of torch and OpenCV stay as they come, which is one a core, unless a riv
 import os
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -16,7 +14,6 @@ from bench.stores import default_version
 from cameo import codec
 from cameo.faces.framing import Framer, asis
 from cameo.nn import build
-from cameo.nn.progressive import Progressive
 from cameo.pictures.decode import decode
 from cameo.pictures.encode import encode
 
@@ -36,7 +33,7 @@ class Pipeline:
         self.model.eval().requires_grad_(requires_grad=False)
         self._tag, self._size = stored.tag, manifest.portrait
         self._budget = manifest.default_rate or manifest.rates[-1]
-        self._prior = codec.Prior(**self.model.prior) if isinstance(self.model, Progressive) else None
+        self._coding = self.model.coding()
         self._framer = Framer()
 
     def portrait(self, upload: bytes, frame: str) -> Tensor:
@@ -47,14 +44,11 @@ class Pipeline:
 
     def pack(self, tokens: Tensor) -> bytes:
         """A portrait's tokens to its payload."""
-        if self._prior is None:
-            return codec.encode(tokens.numpy(), self.model.levels, self._tag)
-        return codec.encode_progressive(tokens.numpy(), self._prior, self._tag, self._budget)
+        return self._coding.pack(tokens.numpy(), self._tag, self._budget)[0]
 
     def unpack(self, payload: bytes) -> Tensor:
         """A payload to its tokens."""
-        levels: NDArray[np.int64] | codec.Prior = self.model.levels if self._prior is None else self._prior
-        return torch.from_numpy(codec.decode_body(codec.unwrap(payload), levels))
+        return torch.from_numpy(self._coding.unpack(codec.unwrap(payload)))
 
     def png(self, pixels: Tensor) -> bytes:
         """A portrait, 3 x H x W, to a PNG."""

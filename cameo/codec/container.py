@@ -65,6 +65,15 @@ def wrap(payload: Payload) -> bytes:
 
     Of a progressive body the last bytes may be left out, see above: one byte of one payload in forty at 96 bytes.
 
+    Here the body's sixth byte, 0x7A, happens to be the checksum of all before it. A payload of these 24 bytes, cut by
+    15, would be a payload of 9 bytes, since its first byte fits that length, too. So it gets 23:
+
+    >>> body = bytes(range(0x75, 0x89))
+    >>> crc8(bytes.fromhex("1a5a01 7576777879")) == body[5]
+    True
+    >>> wrap(Payload(Coding.PROGRESSIVE, bytes.fromhex("5a01"), body)).hex(" ", 8)
+    '195a0175767778 797a7b7c7d7e7f80 818283848586871b'
+
     Raises ValueError if the tag does not have two bytes, or for a progressive body without bytes.
     """
     if len(payload.tag) != TAG_BYTES:

@@ -67,7 +67,20 @@ class Stream:
     def held(self, body: bytes) -> int:
         """How many of these tokens :func:`unpack` reads from a ``body`` that :meth:`body` gave, or its first bytes.
 
-        It walks the last steps of the path of ``unpack``: before them no decision needed a byte beyond the body.
+        It repeats the last steps of ``unpack`` only: before them no decision needed a byte beyond the body.
+
+        With a prior that gives every yes a probability of about one half, a yes is the bit 0 and a no the bit 1. The
+        tokens 0, 1, 2, 0, 0, 0 are then the bits 1 01 00 1 1 1 = 0xA7:
+
+        >>> fair = Prior(np.arange(8), *2 * [np.zeros((8, 3, 0), int)], np.zeros((8, 3), int))
+        >>> stream = Stream(np.array([0, 1, 2, 0, 0, 0, 1, 0]), fair)
+        >>> stream.body(2).hex()
+        'a7b4'
+        >>> stream.held(bytes.fromhex("a7b4")), stream.held(bytes.fromhex("a7"))
+        (8, 5)
+
+        The first byte holds five tokens, not six. The probability is 0.501, not 0.5, so the boundary between yes and
+        no of the sixth token lies a little inside the numbers that begin with 0xA7: some of them say yes.
         """
         position = min(max(0, len(body) - _REGISTER_BYTES), len(self._shifts))
         decided, low, width = self._shifts[position - 1] if position else (0, 0, _ONE)
@@ -275,9 +288,24 @@ def _carry(out: bytearray) -> None:
 
 
 def _ending(low: int, width: int, following: list[int]) -> tuple[int, int]:
-    """The fewest bytes that end a stream, as a number that may be over 1, and how many they are.
+    """The fewest bytes that end a stream: a number, which may carry into the byte before, and how many bytes it has.
 
-    All streams that go on from there must lie within the interval, and on both sides of a following decision.
+    ``low`` and ``width`` are the interval of the last decision, 32 bits; ``following`` are the probabilities of the
+    decisions of the next token. All numbers that begin with these bytes must lie within the interval, so that the last
+    token is read; and on both sides of a following decision, so that the next token is not read.
+
+    >>> number, size = _ending(0x12345678, 0x01000000, following=[])
+    >>> f"{number:#x}", size
+    ('0x1235', 2)
+
+    The interval is 0x12345678 to 0x13345678. One byte is too few: what begins with 0x12 may lie below it, and with
+    0x13 above it. The least number of two bytes is 0x1235. Let now another decision follow, with a probability of one
+    half: its yes is the interval below 0x12B45678, and what begins with 0x1235 lies in there. So another token would
+    be read. 0x12B4 is on both sides of the boundary:
+
+    >>> number, size = _ending(0x12345678, 0x01000000, following=[0x8000])
+    >>> f"{number:#x}", size
+    ('0x12b4', 2)
     """
     splits = []
     base = low << _FINER

@@ -12,14 +12,12 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from cameo import codec
-from cameo.codec import progressive
 from cameo.coder.runtime import MOST, runtime, stack
-from cameo.errors import BudgetTooSmall, TokenOutOfRange, WrongTokenShape
+from cameo.errors import BudgetTooSmall
 from cameo.faces.recogniser import Recogniser
 from cameo.jobs import Operation
 from cameo.nn import Model, build
-from cameo.nn.progressive import Progressive
-from cameo.nn.search import ROUNDS, Search, improve
+from cameo.nn.search import ROUNDS, Search, improve, searchable
 from cameo.store.reader import StoredVersion
 
 
@@ -27,8 +25,8 @@ class Coder:
     """One loaded version. Safe to use from several threads: nothing changes after construction.
 
     A portrait's tokens do not depend on what they are worked out together with, nor does a face on its neighbours,
-    see :mod:`cameo.coder.runtime`. ``prior`` is None for a model with one rate; with a prior, the first tokens of a
-    portrait stand for a coarser face, and a payload holds as many as fit.
+    see :mod:`cameo.coder.runtime`. ``coding`` says how tokens become payloads: where it has several rates, the first
+    tokens of a portrait stand for a coarser face, and a payload holds as many as fit.
 
     ``encoding`` and ``decoding`` are what jobs call; they and the methods give the same. ``searching``
     takes what :meth:`search` gives, for a round of it.
@@ -41,8 +39,9 @@ class Coder:
         self._model = model = load_model(stored)
         self._there = model if device.type == "cpu" else deepcopy(model).to(device)
         self._runtime = runtime(self._there, device, backend)
-        self.levels = model.levels
-        self.prior = codec.Prior(**model.prior) if isinstance(model, Progressive) else None
+        self.coding = model.coding()
+        self.levels = self.coding.levels
+        self._searched = searchable(self._there)
         self._rounds = 1 if device.type == "cpu" else MOST  # searches that are one batch
         grey = np.full((self.size, self.size, 3), 128, np.uint8)
         payload = self._prove(grey)
@@ -56,9 +55,14 @@ class Coder:
     def _prove(self, portrait_HWC: NDArray[np.uint8]) -> bytes:
         """The payload of a portrait; ValueError where the manifest says another size."""
         payload = self.pack(self.tokens(portrait_HWC), self.manifest.rates[0])
-        if self.prior is None and self.manifest.rates != (len(payload),):
+        if not self.coding.several_rates and self.manifest.rates != (len(payload),):
             raise ValueError(f"payloads have {len(payload)} bytes, the manifest says {self.manifest.rates}")
         return payload
+
+    @property
+    def searchable(self) -> bool:
+        """Whether tokens can be searched for: what an effort above ``fast`` does."""
+        return self._searched is not None
 
     @torch.inference_mode()
     def encode(self, portraits: list[NDArray[np.uint8]]) -> list[NDArray[np.int64]]:
@@ -70,7 +74,7 @@ class Coder:
 
     @torch.inference_mode()
     def decode(self, tokens: list[NDArray[np.int64]]) -> list[NDArray[np.uint8]]:
-        """Tokens -> portraits H W 3. With a prior, the first few tokens of each are enough."""
+        """Tokens -> portraits H W 3. Where there are several rates, the first few tokens of each are enough."""
         rows = [tuple(x.numpy() for x in self._model.dequantise(torch.from_numpy(each)[None])) for each in tokens]
         pixels_BHWC = self._runtime.decoder.run(*stack(rows)).transpose(0, 2, 3, 1)
         return list(np.ascontiguousarray(pixels_BHWC))
@@ -78,14 +82,14 @@ class Coder:
     def search(
         self, recogniser: Recogniser, portrait_HWC: NDArray[np.uint8], max_bytes: int | None, effort: str
     ) -> Search:
-        """A search for better tokens of a portrait, for a payload of this budget. Only with a prior."""
-        assert isinstance(self._there, Progressive)
+        """A search for better tokens of a portrait, for a payload of this budget. ``searchable`` only."""
+        assert self._searched is not None
         pixels_CHW = torch.from_numpy(portrait_HWC.transpose(2, 0, 1).copy())
 
         def held(idx_T: Tensor) -> int:
             return len(self.pack_first(idx_T.numpy(), max_bytes)[1])
 
-        return Search(self._there, recogniser, pixels_CHW, held, ROUNDS[effort])
+        return Search(self._searched, recogniser, pixels_CHW, held, ROUNDS[effort])
 
     def _improve(self, searches: list[Search]) -> list[Search]:
         improve(searches, self._rounds)
@@ -120,46 +124,19 @@ class Coder:
 
     def pack_first(self, tokens: NDArray[np.int64], max_bytes: int | None = None) -> tuple[bytes, NDArray[np.int64]]:
         """:meth:`pack`, and the tokens that it found room for: those that :meth:`unpack` gives."""
-        budget = self.budget(max_bytes)
-        if self.prior is None:
-            return codec.encode(tokens, self.levels, self.stored.tag), tokens
-        payload, count = codec.encode_first(tokens, self.prior, self.stored.tag, budget)
-        return payload, tokens[:count]
+        return self.coding.pack(tokens, self.stored.tag, self.budget(max_bytes))
 
     def unpack(self, payload: codec.Payload) -> NDArray[np.int64]:
         """The tokens that a payload holds; PayloadError where the body is not one of this version's."""
-        return codec.decode_body(payload, self.levels if self.prior is None else self.prior)
+        return self.coding.unpack(payload)
 
     def shorten(self, payload: codec.Payload, max_bytes: int) -> bytes:
-        """The payload that :meth:`pack` makes of the same portrait for this budget. Only with a prior."""
-        return codec.shorten(payload, self.budget(max_bytes))
+        """The payload that :meth:`pack` makes of the same portrait for this budget. Only with several rates."""
+        return self.coding.shorten(payload, self.budget(max_bytes))
 
     def check(self, nested: Any) -> NDArray[np.int64]:
         """Tokens that came as nested lists -> an array; WrongTokenShape or TokenOutOfRange."""
-        expected = list(self.levels.shape)
-        # As objects: another dtype would turn true into 1 and round what does not fit 64 bits.
-        tokens = np.asarray(nested, object)
-        found = list(tokens.shape)
-        few = self.prior is not None and len(found) == 1 and found <= expected
-        if found != expected and not few:
-            most = "" if self.prior is None else " at most"
-            raise WrongTokenShape(
-                f"the tokens have the shape {found}, expected {expected}{most}", shape=found, expected=expected
-            )
-        if not all(type(token) is int for token in tokens.flat):
-            raise TokenOutOfRange("every token must be a whole number", expected=expected)
-        levels = self.levels[: len(tokens)]
-        wrong = np.argwhere((tokens < 0) | (tokens >= levels))
-        if len(wrong):
-            at = wrong[0].tolist()
-            value, limit = int(tokens[tuple(at)]), int(levels[tuple(at)]) - 1
-            raise TokenOutOfRange(
-                f"the token at {at} is {value}; it must lie in 0 to {limit}", position=at, value=value, limit=limit
-            )
-        checked = tokens.astype(np.int64)
-        if self.prior is not None:
-            progressive.check(checked, self.prior)
-        return checked
+        return self.coding.check(nested)
 
 
 def _weak(method: Callable[[list[Any]], list[Any]]) -> Callable[[list[Any]], list[Any]]:

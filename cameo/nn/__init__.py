@@ -1,17 +1,22 @@
-"""Models. :func:`build` makes one from the ``model`` section of a manifest or a recipe."""
+"""Models. :func:`build` makes one from the ``model`` section of a manifest or a recipe.
+
+A new kind of model is a file of this package with a network and a dataclass of its settings, and a line in ``KINDS``;
+how it is trained is in a file of :mod:`training.kinds`.
+"""
 
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from typing import Any
 
+from cameo.nn.blocks import Autoencoder as Model
 from cameo.nn.grid import GridVQVAE, GridVQVAEConfig
 from cameo.nn.progressive import Progressive, ProgressiveConfig
 from cameo.nn.vae import VAE, VAEConfig
 from cameo.nn.vqvae import VQVAE, VQVAEConfig
 
-Model = VAE | VQVAE | GridVQVAE | Progressive
+__all__ = ["KINDS", "Model", "build"]
 
-_KINDS: dict[str, tuple[type[Any], type[Any]]] = {
+KINDS: dict[str, tuple[type[Model], type[Any]]] = {
     "vae": (VAE, VAEConfig),
     "vqvae": (VQVAE, VQVAEConfig),
     "vqvae-grid": (GridVQVAE, GridVQVAEConfig),
@@ -20,15 +25,15 @@ _KINDS: dict[str, tuple[type[Any], type[Any]]] = {
 
 
 def build(config: Mapping[str, Any]) -> Model:
-    """A model with random weights from ``{"kind": "vae" | "vqvae" | "vqvae-grid" | "progressive", ...}``.
+    """A model with random weights from ``{"kind": one of KINDS, ...}``, where the rest are its settings.
 
     ValueError names what is wrong.
     """
     settings = dict(config)
     kind = settings.pop("kind", None)
-    if kind not in _KINDS:
-        raise ValueError(f"model.kind is {kind!r}; allowed: {', '.join(_KINDS)}")
-    model, model_config = _KINDS[kind]
+    if kind not in KINDS:
+        raise ValueError(f"model.kind is {kind!r}; allowed: {', '.join(KINDS)}")
+    model, model_config = KINDS[kind]
     names = [field.name for field in fields(model_config)]
     if unknown := sorted(settings.keys() - set(names)):
         raise ValueError(f"model has the unknown keys {unknown}; {kind} takes {names}")
@@ -46,5 +51,4 @@ def build(config: Mapping[str, Any]) -> Model:
                 raise ValueError(f"model.{name} has the value {number!r}; it must be a whole number of at least 1")
     if settings["size"] not in (64, 128):
         raise ValueError(f"model.size is {settings['size']}; portraits are 64 or 128 pixels")
-    built: Model = model(model_config(**settings))
-    return built
+    return model(model_config(**settings))

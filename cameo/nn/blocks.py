@@ -11,21 +11,39 @@ network is a residual on top of it whose last layer starts at zero, so training 
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
+
+from cameo.codec import Fixed, TokenCoding
 
 REFINE_GRID = 32  # the refining convolutions run at 32 x 32 whatever the portrait's size
 
 
 class Autoencoder(nn.Module, ABC):
-    """What all models are: an encoder, a quantiser that makes tokens of its latents, and a decoder."""
+    """What all models are: an encoder, a quantiser that makes tokens of its latents, and a decoder.
 
+    ``config`` is a dataclass whose ``size`` is that of portraits in pixels.
+    """
+
+    config: Any
     encoder: nn.Module
     decoder: nn.Module
     alone = False
     """Whether :meth:`quantise` may give latents other tokens in a batch than alone."""
+
+    @property
+    @abstractmethod
+    def levels(self) -> NDArray[np.int64]:
+        """The alphabet size of every token, in the shape of one portrait's tokens."""
+
+    def coding(self) -> TokenCoding:
+        """How tokens become payloads, with the model as it is now; by default each takes the bits of its alphabet."""
+        return Fixed(self.levels)
 
     @abstractmethod
     def quantise(self, z_BL: Tensor) -> Tensor:

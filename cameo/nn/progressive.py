@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from cameo import codec
 from cameo.nn.blocks import Autoencoder, Encoder, Mixer, Refiner, check_patches, frozen
 
 CODES = 3
@@ -66,9 +67,39 @@ class ProgressiveOutput(NamedTuple):
 class BitPlanes(nn.Module):
     """Latents z_BL in units of the finest step -> tokens idx_BT, and any prefix of them -> values of the latents.
 
-    latent_T, plane_T: what each token is about, plane 0 the coarsest. rank_LP: the other way round, T where there is
-    no such token. offset_LP2: where in its interval the value of a latent lies, as a share of it, when plane P is the
-    last one known: for latents that have just become non-zero, and for others. bits_T: what tokens cost on average.
+    latent_T, plane_T: what each token is about, plane 0 the coarsest. rank_LP: the place of each token in the list,
+    T where there is no such token. offset_LP2: the value of a latent within its interval, as a share of the interval's
+    width, when plane P is the last one known: first for latents that have just become non-zero, second for others.
+    bits_T: what tokens cost on average.
+
+    Two latents in three planes, which are worth 4, 2 and 1. Latent 0 has all three. Latent 1 is small and has no plane
+    0, so T = 5. The order of the tokens is 0's planes 0 and 1, 1's plane 1, then both last planes:
+
+    >>> planes = BitPlanes(latents=2, planes=3, tokens=5)
+    >>> planes.order(torch.tensor([0, 0, 1, 0, 1]), torch.tensor([0, 1, 1, 2, 2]))
+    >>> planes.rank_LP.tolist()
+    [[0, 1, 3], [5, 2, 4]]
+
+    6.7 has the magnitude 6 = 110 and -2.2 the magnitude 2 = 10:
+
+    >>> z_BL = torch.tensor([[6.7, -2.2]])
+    >>> planes.tokens(z_BL).tolist()
+    [[1, 1, 2, 0, 0]]
+
+    Of three tokens rank_LP < 3 tells the last known plane of each latent: 1 for both. So the first lies between 6 and
+    8, the second between -2 and -4. The offset says where; before it is fitted, in the middle:
+
+    >>> planes.last(torch.tensor([3])).tolist()
+    [[1, 1]]
+    >>> planes.values(planes.tokens(z_BL)[:, :3]).tolist()
+    [[7.0, -3.0]]
+
+    Most latents are near the lower end of their interval. Where latent 1 has just become non-zero at plane 1, it may be
+    on average at 0.3 of the width 2:
+
+    >>> planes.offset_LP2[1, 1, 0] = 0.3
+    >>> round(planes.values(planes.tokens(z_BL)[:, :3])[0, 1].item(), 3)
+    -2.6
     """
 
     latent_T: Tensor
@@ -179,6 +210,10 @@ class Progressive(Autoencoder):
             "bias_T3": self.bias_T3,
         }  # fmt: skip
         return {name: tensor.numpy(force=True) for name, tensor in tensors.items()}
+
+    def coding(self) -> codec.Progressive:
+        """By the prior of the tokens: any budget holds the first of them."""
+        return codec.Progressive(codec.Prior(**self.prior))
 
     def forward(self, x_BCHW: Tensor, count_B: Tensor, shift_BL: Tensor | None = None) -> ProgressiveOutput:
         """For training: pictures in [-1, 1] through the first ``count_B`` tokens, with straight-through gradients.

@@ -128,3 +128,8 @@ def moved(
     known_B1 = (last_BL >= 0).sum(1, keepdim=True).clamp(min=1)
     length_B1 = (slope_BL.square().sum(1, keepdim=True) / known_B1).sqrt().clamp(min=TINY)
     return (shift_BL.detach() - pace_B1 * slope_BL / length_B1).clamp(-REACH, REACH)
+
+
+def searchable(model: torch.nn.Module) -> Progressive | None:
+    """The model, if its tokens can be searched for; None for those without bit planes."""
+    return model if isinstance(model, Progressive) else None

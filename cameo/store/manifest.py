@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 from datetime import UTC
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -28,6 +28,8 @@ from pydantic import (
     model_validator,
 )
 from pydantic_core import from_json
+
+from cameo.validation import first_problem
 
 SCHEMA_VERSION: Final = 1
 NAME_PATTERN = "[a-z0-9]+(-[a-z0-9]+)*"
@@ -188,10 +190,3 @@ def digest(data: bytes) -> str:
 def tag(data: bytes) -> bytes:
     """The two bytes that name this manifest's version inside a payload."""
     return hashlib.sha256(data).digest()[:TAG_BYTES]
-
-
-def first_problem(error: ValidationError) -> str:
-    """Where the first problem is, and what it is, without pydantic's page of context."""
-    problem: Any = error.errors(include_url=False)[0]
-    place = ".".join(str(part) for part in problem["loc"])
-    return f"{place}: {problem['msg']}" if place else str(problem["msg"])

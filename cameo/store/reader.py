@@ -1,9 +1,13 @@
 """Find the versions in a store, and verify one before anything is loaded from it."""
 
+import errno
 import hashlib
+import os
 import re
+import stat
 import time
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 
 from cameo.errors import RefusedVersion
@@ -12,6 +16,7 @@ from cameo.store.manifest import NAME_PATTERN, Manifest, digest, tag
 MANIFEST = "manifest.json"
 WEIGHTS = "model.safetensors"
 CARD = "card.md"
+MOST_JSON_BYTES = 2**20  # of a manifest, or store.json; the largest so far has 30 kB
 SETTLED_NS = 2_000_000_000  # no common file system keeps times coarser than this
 
 Fingerprint = tuple[tuple[str | int, ...], ...]
@@ -72,11 +77,11 @@ def read_version(folder: Path) -> StoredVersion:
 
 def read_folder(folder: Path) -> StoredVersion:
     """Verify a version that may still lie in a folder of another name. Raises OSError or ValueError."""
-    data = (folder / MANIFEST).read_bytes()
+    data = read_json(folder / MANIFEST)
     manifest = Manifest.parse(data)
     weights = folder / manifest.weights.file
-    with weights.open("rb") as file:
-        size = weights.stat().st_size
+    with _open_regular(weights) as file:
+        size = os.fstat(file.fileno()).st_size
         if size != manifest.weights.bytes:
             raise ValueError(f"The weights have {size} bytes, not {manifest.weights.bytes}.")
         found = hashlib.file_digest(file, "sha256").hexdigest()
@@ -88,9 +93,30 @@ def read_folder(folder: Path) -> StoredVersion:
 def stored_tag(folder: Path) -> bytes | None:
     """The tag in payloads of the version in ``folder``, verified or not; None if its manifest is unreadable."""
     try:
-        return tag((folder / MANIFEST).read_bytes())
-    except OSError:
+        return tag(read_json(folder / MANIFEST))
+    except (OSError, ValueError):
         return None
+
+
+def read_json(path: Path) -> bytes:
+    """The bytes of a manifest or of ``store.json``. Raises OSError, or ValueError for one that cannot be one."""
+    with _open_regular(path) as file:
+        data = file.read(MOST_JSON_BYTES + 1)
+    if len(data) > MOST_JSON_BYTES:
+        raise ValueError(f"{path.name} has more than {MOST_JSON_BYTES} bytes.")
+    return data
+
+
+def _open_regular(path: Path) -> BufferedReader:
+    """A file to read. OSError, or ValueError for a pipe or a device, of which reading may never end."""
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        raise ValueError(f"{path.name} is not a file.")
+    return os.fdopen(descriptor, "rb")
 
 
 def fingerprint(*paths: Path) -> Fingerprint:

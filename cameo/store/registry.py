@@ -18,18 +18,20 @@ from typing import Generic, TypeVar
 from pydantic import ValidationError
 
 from cameo.errors import RefusedVersion, StoreError, UnknownTag, UnknownVersion
-from cameo.store.manifest import TAG_BYTES, first_problem
+from cameo.store.manifest import TAG_BYTES
 from cameo.store.reader import (
     Fingerprint,
     StoredVersion,
     fingerprint,
     folder_fingerprint,
+    read_json,
     read_version,
     scan,
     settled,
     stored_tag,
 )
 from cameo.store.snapshot import Entry, Found, Key, Refusal, Snapshot, StoreConfig, not_served
+from cameo.validation import first_problem
 
 CONFIG = "store.json"
 CHANGED = (
@@ -303,9 +305,11 @@ def _read_config(path: Path) -> StoreConfig:
     if not path.exists():
         return StoreConfig()
     try:
-        return StoreConfig.model_validate_json(path.read_bytes(), strict=True)
+        return StoreConfig.model_validate_json(read_json(path), strict=True)
     except ValidationError as error:
         raise StoreError(f"{path.name} is broken: {first_problem(error)}.", file=path.name) from error
+    except ValueError as error:
+        raise StoreError(f"{path.name} is broken: {error}", file=path.name) from error
 
 
 def _refused_choice(snapshot: Snapshot[M], config: StoreConfig, before: StoreConfig) -> Key | None:

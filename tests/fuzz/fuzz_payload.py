@@ -19,13 +19,13 @@ except ImportError:
 
 with atheris.instrument_imports(include=["cameo.codec"]):
     from cameo import codec
-    from cameo.codec import Coding, Payload, fixed, progressive
+    from cameo.codec import Coding, Payload, progressive
 
 from cameo.errors import PayloadError
 from tests.unit.codec.priors import random_prior
 
-PRIORS = [random_prior(seed, size, 1 + size // 4, nats=seed) for seed, size in enumerate((1, 40, 250))]
-LEVELS = [np.array([1000, 3, 1, 2**32]), np.full(100, 2), np.full((8, 8), 1000)]
+LISTS = [codec.Progressive(random_prior(seed, n, 1 + n // 4, nats=seed)) for seed, n in enumerate((1, 40, 250))]
+FIXED = [codec.Fixed(levels) for levels in (np.array([1000, 3, 1, 2**32]), np.full(100, 2), np.full((8, 8), 1000))]
 
 
 def unwrapped(data: bytes) -> None:
@@ -48,30 +48,31 @@ def sealed(data: bytes) -> bytes:
 
 
 def decoded(payload: Payload) -> None:
-    for levels in LEVELS:
+    for fixed in FIXED:
         with contextlib.suppress(PayloadError):
-            tokens = codec.decode_body(payload, levels)
-            assert codec.encode(tokens, levels, payload.tag) == codec.wrap(payload)
-            assert fixed.body_bytes(levels) == len(payload.body)
-    for prior in PRIORS:
+            tokens = fixed.unpack(payload)
+            assert fixed.pack(tokens, payload.tag)[0] == codec.wrap(payload)
+            assert fixed.payload_bytes == codec.OVERHEAD + len(payload.body)
+    for coding in LISTS:
         with contextlib.suppress(PayloadError):
-            listed(payload, codec.decode_body(payload, prior), prior)
+            listed(payload, coding.unpack(payload), coding)
 
 
-def listed(payload: Payload, tokens: NDArray[np.int64], prior: codec.Prior) -> None:
+def listed(payload: Payload, tokens: NDArray[np.int64], coding: codec.Progressive) -> None:
     size = len(payload.body)
-    stream = progressive.pack(tokens, prior, size + 1)
+    stream = progressive.pack(tokens, coding.prior, size + 1)
     assert len(stream) <= size
-    assert np.array_equal(progressive.unpack(stream, prior), tokens)
+    assert np.array_equal(progressive.unpack(stream, coding.prior), tokens)
     for most in {codec.OVERHEAD + 1, codec.OVERHEAD + 1 + size // 2}:
-        short = codec.unwrap(codec.shorten(payload, most))
+        short = codec.unwrap(coding.shorten(payload, most))
         assert len(short.body) <= most - codec.OVERHEAD
-        first = codec.decode_body(short, prior)
+        first = coding.unpack(short)
         assert np.array_equal(first, tokens[: len(first)])
     if len(tokens):
-        budget = codec.OVERHEAD + max(1, size // 2)
-        first = codec.decode_body(codec.unwrap(codec.encode_progressive(tokens, prior, payload.tag, budget)), prior)
+        data, held = coding.pack(tokens, payload.tag, codec.OVERHEAD + max(1, size // 2))
+        first = coding.unpack(codec.unwrap(data))
         assert np.array_equal(first, tokens[: len(first)])
+        assert np.array_equal(first, held)
 
 
 if __name__ == "__main__":

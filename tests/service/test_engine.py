@@ -128,6 +128,33 @@ def test_a_full_queue_refuses_with_a_time_to_come_back_and_stays_live(narrow: Se
     assert narrow.metric("cameo_requests_total", **refused) == statuses.count(429)
 
 
+@pytest.mark.parametrize("settings", [{}, {"queue_seconds": 0.5}], ids=["default", "short queue"])
+def test_clients_that_obey_are_served_evenly(
+    tiny_store: Path, tmp_path: Path, slow: bytes, settings: dict[str, Any]
+) -> None:
+    """Eight, one request after another, until each has three answers."""
+    answers, refused = [0] * 8, [0] * 8
+    with serve(tmp_path / "log", store=tiny_store, workers=1, max_body_bytes=2**26, **settings) as server:
+
+        async def client(number: int, http: httpx.AsyncClient) -> None:
+            while min(answers) < 3:
+                answer = await http.post("/compress?frame=asis", content=slow, headers={"Content-Type": "image/jpeg"})
+                if answer.status_code == 200:
+                    answers[number] += 1
+                else:
+                    check_refusal(answer)
+                    refused[number] += 1
+                    await asyncio.sleep(int(answer.headers["Retry-After"]))
+
+        async def crowd() -> None:
+            async with httpx.AsyncClient(base_url=str(server.client.base_url), timeout=120) as http:
+                await asyncio.gather(*(client(number, http) for number in range(8)))
+
+        asyncio.run(crowd())
+    assert sum(answers) / 8 <= 2 * min(answers), f"{answers}, refused {refused}"
+    assert bool(settings) == any(refused), "two and more seconds of work are no reason to refuse anybody"
+
+
 def check_refusal(answer: httpx.Response) -> bool:
     body = problem(answer, "overloaded", 429)
     assert body["waiting_seconds"] > body["limit_seconds"] == 0.5

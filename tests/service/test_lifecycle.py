@@ -18,7 +18,7 @@ from cameo import codec
 from cameo.coder.coder import Coder
 from cameo.store import StoredVersion
 from tests.service.pictures import PHOTO
-from tests.service.server import START_SECONDS, Server, asked_to_go_on, problem, rest, serve, start
+from tests.service.server import START_SECONDS, STOP_SECONDS, Server, asked_to_go_on, problem, rest, serve, start, until
 from tests.tiny import publish_tiny
 
 UPLOAD = {"Content-Type": "image/png"}
@@ -172,6 +172,7 @@ def test_a_setting_that_cannot_be_met_is_one_clear_line(
     if name == "DEVICE" and torch.cuda.is_available():
         pytest.skip("this machine has what the test wants to miss")
     value, said = BAD_SETTINGS[name]
+    monkeypatch.setenv("CAMEO_PORT", "0")
     monkeypatch.setenv(f"CAMEO_{name}", value)
     assert main() == 2
     assert re.fullmatch(f"cameo: {said}\n", capsys.readouterr().err)
@@ -180,10 +181,47 @@ def test_a_setting_that_cannot_be_met_is_one_clear_line(
 def test_searching_for_all_needs_what_a_search_needs(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setenv("CAMEO_PORT", "0")
     monkeypatch.setenv("CAMEO_EFFORT", "best")
     monkeypatch.setattr("cameo.work.installed_judge", lambda: None)
     assert main() == 2
     assert re.fullmatch(r"cameo: CAMEO_EFFORT=best needs a face recogniser, .*\n", capsys.readouterr().err)
+
+
+def test_a_variable_that_is_no_setting_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CAMEO_WORKER", "3")
+    monkeypatch.setenv("CAMEO_ZZZ", "1")
+    monkeypatch.setenv("CAMEO_REVISION", "of the image")
+    assert main() == 2
+    assert capsys.readouterr().err == (
+        "cameo: CAMEO_WORKER is no setting; is CAMEO_WORKERS meant?\n"
+        "cameo: CAMEO_ZZZ is no setting: docs/settings.md has them all\n"
+    )
+
+
+def test_a_port_that_is_taken_is_said_before_anything_is_loaded(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        # A detector that is not there would be found out next.
+        process = start(tmp_path / "log", port=taken.getsockname()[1], detector="/nowhere/yunet.onnx")
+        assert process.wait(START_SECONDS) == 1
+    log = (tmp_path / "log").read_text()
+    assert re.fullmatch(r"cameo: CAMEO_HOST=127\.0\.0\.1 CAMEO_PORT=\d+: .*already in use\n", log)
+
+
+def test_a_closed_terminal_ends_it_as_sigterm_does(tiny_store: Path, tmp_path: Path) -> None:
+    with serve(tmp_path / "log", store=tiny_store) as server:
+        connection = asked_to_go_on(server, "/compress?frame=asis", len(PHOTO))
+        server.process.send_signal(signal.SIGHUP)
+        until(lambda: "Shutting down" in server.log or "Waiting for connections" in server.log)
+        with connection:
+            connection.sendall(PHOTO)
+            assert connection.recv(2**16).startswith(b"HTTP/1.1 200 ")
+        assert server.process.wait(STOP_SECONDS) == 0
+        server.stop = lambda: None  # type: ignore[method-assign]
 
 
 def test_a_bad_start_ends_the_process(tmp_path: Path) -> None:

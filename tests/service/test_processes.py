@@ -109,6 +109,17 @@ def test_they_end_with_the_process_that_started_them(server: Server) -> None:
     server.stop = lambda: None  # type: ignore[method-assign]
 
 
+def test_one_that_still_loads_ends_with_the_process_that_started_it(tiny_store: Path, tmp_path: Path) -> None:
+    process = start(tmp_path / "log", store=tiny_store, processes=2, port=0)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    until(lambda: len(children.read_text().split()) >= 2)  # one of them is multiprocessing's resource tracker
+    pids = [int(pid) for pid in children.read_text().split()]
+    process.kill()
+    process.wait()
+    until(lambda: not any(alive(pid) for pid in pids))
+    assert "Started server process" not in (tmp_path / "log").read_text()
+
+
 def alive(pid: int) -> bool:
     with suppress(FileNotFoundError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"

@@ -1,8 +1,10 @@
-"""The README's tour, typed as it stands, against the shipped models."""
+"""The README's commands and its Python, typed as they stand, against the shipped models."""
 
+import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,27 @@ from cameo.pictures.decode import decode
 from tests.faces import astronaut
 from tests.service.server import ROOT, serve
 
-TOUR = re.search(r"^## Tour$(.*?)^## ", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+TOUR = re.search(r"^## Tour$(.*?)^## ", README, re.MULTILINE | re.DOTALL)
+PYTHON = re.search(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+def test_the_library_does_what_the_readme_says(tmp_path: Path) -> None:
+    assert PYTHON is not None
+    (tmp_path / "photos").mkdir()
+    for name in ("photo.jpg", "photos/a.jpg", "photos/b.jpg"):
+        Image.fromarray(astronaut()).save(tmp_path / name, quality=95)
+    script = PYTHON[1] + "\nprint(len(small))\n"
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) in (47, 48)
+    assert decode((tmp_path / "face.png").read_bytes(), 128 * 128).shape == (128, 128, 3)
+    written = [(tmp_path / "photos" / name).read_bytes() for name in ("a.cameo", "b.cameo")]
+    assert written[0] == written[1]
+    assert len(written[0]) in (95, 96)
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the tour is in curl")

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 SAME: Final = 0.93
-"""Correlation of the fine detail from which two portraits are one picture. docs/decisions.md has the measurement."""
+"""Correlation of the fine detail from which two portraits are one picture. docs/log.md has the measurement."""
 
 _SIDE: Final = 72  # px, the side of the grey copies that are compared
 _EDGE: Final = 8  # px of those that are left out on every side: what a copy has there may be missing in the other

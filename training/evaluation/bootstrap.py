@@ -1,4 +1,4 @@
-"""How sure a mean is: bootstrap over people (Efron 1979), since two pictures of one person are no two witnesses."""
+"""How sure a mean is: bootstrap over people (Efron 1979), since two pictures of one person are not independent."""
 
 from collections.abc import Iterator, Sequence
 

@@ -6,7 +6,7 @@ bounding the 95% interval of the mean over people:
 =================  ========================================================================================
 ``label``          its name for people; ``kind``, ``name``, ``version``... say what it is
 ``bytes``          of a payload or file, as counted; has ``max``, too
-``jpeg85_bytes``   the first seed's measure, which is no rate: see :func:`training.evaluation.measure.jpeg85_bytes`
+``jpeg85_bytes``   what some take for a rate, see :func:`training.evaluation.measure.jpeg85_bytes`
 ``psnr``           decibels, at 128 pixels, as all that follow
 ``ms_ssim``
 ``lpips``          lower is better; only with ``--lpips``

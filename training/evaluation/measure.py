@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from cameo.nn.quantise import VectorQuantiser
 from cameo.pictures.decode import decode
 from cameo.pictures.quality import SIDE, enlarge, ms_ssim, psnr
 from training.data.portraits import Portraits
 from training.evaluation.bootstrap import Figure, numbered, summary
 from training.evaluation.contenders import Contender, Pixels
 from training.evaluation.trained import CPU, Trained
-from training.evaluation.verification import Recogniser
+from training.evaluation.verification import Judge
+from training.kinds import kind_of
 from training.perceptual import LPIPS
 
 Embeddings = NDArray[np.floating[Any]]
@@ -80,9 +80,9 @@ def of_folder(folder: Path, names: Sequence[str]) -> Faces:
 
 @dataclass(frozen=True)
 class Judges:
-    """Who says how good a picture is: recognisers by name, and LPIPS where its weights are given."""
+    """What says how good a picture is: recognisers by name, and LPIPS where its weights are given."""
 
-    recognisers: dict[str, Recogniser]
+    recognisers: dict[str, Judge]
     lpips: LPIPS | None = None
     device: torch.device = CPU
 
@@ -167,7 +167,7 @@ def measure(
 
 
 def jpeg85_bytes(picture: Pixels) -> int:
-    """What the first seed took for a model's rate: the size of the reconstruction as a JPEG of quality 85.
+    """What the VAE comparison once took for a rate: the size of the reconstruction as a JPEG of quality 85.
 
     It is none. The file is made of the picture that the decoder has drawn, which nobody stores or sends.
     """
@@ -185,17 +185,16 @@ def figures(measured: Measured, faces: Faces) -> dict[str, Figure]:
 
 def codebook_use(trained: Trained, measured: Measured) -> Figure | None:
     """Perplexity of the codebooks over the stored payloads; None for a model without any."""
-    codes: int | None = getattr(trained.model.config, "codes", None)
-    if codes is None:
+    found = kind_of(trained.model).codebooks(trained.model)
+    if found is None:
         return None
+    books, codes = found
     idx_MT = np.stack(trained.tokens([path.read_bytes() for path in measured.paths])).reshape(len(measured.paths), -1)
-    quantiser = trained.model.quantiser
-    assert isinstance(quantiser, VectorQuantiser)
-    return perplexity(idx_MT.reshape(-1, 1) if len(quantiser.codebook_TKD) == 1 else idx_MT, codes)
+    return perplexity(idx_MT.reshape(-1, 1) if books == 1 else idx_MT, codes)
 
 
 def tokens_held(trained: Trained, measured: Measured, faces: Faces) -> Figure | None:
-    """How many tokens of a progressive code there are in a stored payload; None for a model that stores all."""
+    """How many tokens a stored payload holds; None for a model that stores all."""
     if trained.budget is None:
         return None
     held = [len(tokens) for tokens in trained.tokens([path.read_bytes() for path in measured.paths])]

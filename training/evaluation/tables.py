@@ -18,8 +18,8 @@ BYTES = (
 )
 PAIRS = "The first picture of each went through the codec, the second is as it was."
 NO_RATE = (
-    "The first seed took the size of the reconstruction, saved as a JPEG of quality 85, for the rate of a model. That "
-    "file is made of what the decoder draws, and nobody stores it."
+    "The VAE comparison first took the size of the reconstruction, saved as a JPEG of quality 85, for the rate of a "
+    "model. That file is made of what the decoder draws, and nobody stores it."
 )
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,21 +15,17 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from cameo import codec
-from cameo.codec.fixed import body_bits
 from cameo.faces.framing import asis
 from cameo.faces.recogniser import Recogniser, SFace
 from cameo.nn import Model, build
-from cameo.nn.progressive import Progressive
-from cameo.nn.search import ROUNDS, Search
+from cameo.nn.search import ROUNDS, Search, searchable
 from cameo.store.reader import StoredVersion, read_version, scan
 from training.checkpoint import read
 from training.evaluation.contenders import Coded, Pixels
 from training.evaluation.verification import sface_weights
+from training.kinds import kind_of
 
 Weights = dict[str, Tensor]
-
-RATES = (32, 48, 64, 96, 128, 192, 256, 320)  # bytes that a progressive code is measured at
-DEFAULT_RATE = 96  # that it has where nobody asks for another
 
 NO_TAG = b"\0\0"  # in the payloads of a run, which no manifest names
 CPU = torch.device("cpu")
@@ -74,8 +71,8 @@ def _half(tensor: Tensor) -> Tensor:
 class Trained:
     """A contender: a model, used as the service uses it. ``version`` is None for that of a run.
 
-    ``budget`` is what a payload of a progressive code may have in bytes; None for models of one rate. Its tokens are
-    searched for as the service does with this ``effort``, through the ``recogniser``.
+    ``budget`` is what a payload may have in bytes; None for models of one rate. Tokens are searched for as the service
+    does with this ``effort``, through the ``recogniser``.
     """
 
     what: str
@@ -105,8 +102,8 @@ class Trained:
         }  # fmt: skip
 
     @cached_property
-    def _prior(self) -> codec.Prior | None:
-        return codec.Prior(**self.model.prior) if isinstance(self.model, Progressive) else None
+    def coding(self) -> codec.TokenCoding:
+        return self.model.coding()
 
     def code(self, portraits: list[Pixels]) -> list[Coded]:
         pixels_BHWC = np.stack([asis(portrait, self.model.config.size).portrait for portrait in portraits])
@@ -115,34 +112,26 @@ class Trained:
             rows = list(self.model.encode(pixels_BCHW).numpy(force=True))
         else:
             rows = [self._search(pixels_CHW) for pixels_CHW in pixels_BCHW]
-        payloads = [self._pack(row) for row in rows]
+        payloads = [self.coding.pack(row, self.tag, self.budget)[0] for row in rows]
         return [Coded(payload, len(payload)) for payload in payloads]
 
     def _search(self, pixels_CHW: Tensor) -> NDArray[np.int64]:
-        assert isinstance(self.model, Progressive)
+        model = searchable(self.model)
+        assert model is not None
         assert self.recogniser is not None
-        search = Search(self.model, self.recogniser, pixels_CHW, self._held, ROUNDS[self.effort])
+        search = Search(model, self.recogniser, pixels_CHW, self._held, ROUNDS[self.effort])
         return search.finish().numpy(force=True)
 
     def _held(self, idx_T: Tensor) -> int:
-        assert self._prior is not None
-        assert self.budget is not None
-        return codec.encode_first(idx_T.numpy(force=True), self._prior, self.tag, self.budget)[1]
-
-    def _pack(self, tokens: NDArray[np.int64]) -> bytes:
-        if self._prior is None:
-            return codec.encode(tokens, self.model.levels, self.tag)
-        assert self.budget is not None
-        return codec.encode_progressive(tokens, self._prior, self.tag, self.budget)
+        return len(self.coding.pack(idx_T.numpy(force=True), self.tag, self.budget)[1])
 
     def tokens(self, files: list[bytes]) -> list[NDArray[np.int64]]:
         """The tokens in payloads, by portrait. PayloadError for a damaged one."""
-        levels = self.model.levels if self._prior is None else self._prior
-        return [codec.decode_body(codec.unwrap(payload), levels) for payload in files]
+        return [self.coding.unpack(codec.unwrap(payload)) for payload in files]
 
     def show(self, files: list[bytes]) -> list[Pixels]:
         tokens = self.tokens(files)
-        if self._prior is None:
+        if not self.coding.several_rates:
             return self._draw(np.stack(tokens))
         return [picture for row in tokens for picture in self._draw(row[None])]  # each has as many as went in
 
@@ -151,11 +140,16 @@ class Trained:
         return list(pixels_BCHW.permute(0, 2, 3, 1).contiguous().numpy(force=True))
 
 
-def at_rates(trained: Trained, budgets: list[int]) -> list[Trained]:
-    """A progressive code at each of the budgets, any other model as it is."""
-    if not isinstance(trained.model, Progressive):
+def at_rates(trained: Trained, budgets: Sequence[int] = ()) -> list[Trained]:
+    """A model with several rates at each of the budgets, or at its usual ones; any other model as it is."""
+    if not trained.coding.several_rates:
         return [trained]
-    return [replace(trained, budget=budget) for budget in budgets]
+    return [replace(trained, budget=budget) for budget in budgets or kind_of(trained.model).rates(trained.model)]
+
+
+def at_default_rate(trained: Trained) -> Trained:
+    """What is measured where one measurement has to do."""
+    return replace(trained, budget=kind_of(trained.model).default_rate)
 
 
 def load(config: dict[str, Any], weights: Weights, device: torch.device = CPU) -> Model:
@@ -171,12 +165,8 @@ def load(config: dict[str, Any], weights: Weights, device: torch.device = CPU) -
 def from_run(run: Run, device: torch.device = CPU) -> Trained:
     """The model of a run. ValueError for one whose training has not ended, where it has tokens only then."""
     model = load(run.recipe["model"], run.weights, device)
-    if "finished" not in run.state and isinstance(model, Progressive):
-        raise ValueError(
-            f"{run.folder} stands at step {run.state['step']}, and a progressive code has a prior only at its end"
-        )
-    if not body_bits(model.levels):
-        raise ValueError(f"{run.folder} stands at step {run.state['step']}, and a VAE has tokens only at its end")
+    if reason := kind_of(model).unfinished(model, finished="finished" in run.state):
+        raise ValueError(f"{run.folder} stands at step {run.state['step']}, and {reason}")
     digest = hashlib.sha256()
     for name, tensor in sorted(run.weights.items()):
         digest.update(name.encode() + tensor.numpy().tobytes())
@@ -193,8 +183,8 @@ def from_store(stored: StoredVersion, device: torch.device = CPU) -> Trained:
 def find(what: str, store: Path, device: torch.device = CPU) -> list[Trained]:
     """A run folder, or NAME/VERSION, or NAME for its highest version. ValueError or RefusedVersion.
 
-    A progressive code is found once for each of its usual rates, or for those that follow as @BYTES,BYTES; with :good
-    or :best after that its tokens are searched for.
+    A model with several rates is found once for each of its usual ones, or for those that follow as @BYTES,BYTES; with
+    :good or :best after that its tokens are searched for.
     """
     place, _, effort = what.rpartition(":")
     if effort not in ROUNDS:
@@ -203,11 +193,13 @@ def find(what: str, store: Path, device: torch.device = CPU) -> list[Trained]:
     if not all(rate.isdecimal() and int(rate) > codec.OVERHEAD for rate in rates.split(",") if rates):
         raise ValueError(f"{what}: the rates are whole numbers of bytes, e.g. @48,96")
     found = _find(name, store, device)
-    if (rates or ROUNDS[effort]) and not isinstance(found.model, Progressive):
+    if rates and not found.coding.several_rates:
         raise ValueError(f"{what}: {name} has one rate")
+    if ROUNDS[effort] and searchable(found.model) is None:
+        raise ValueError(f"{what}: {name} has one rate, so there is nothing to search for")
     if ROUNDS[effort]:
         found = replace(found, effort=effort, recogniser=SFace(sface_weights()).to(device))
-    return at_rates(found, [int(rate) for rate in rates.split(",")] if rates else list(RATES))
+    return at_rates(found, [int(rate) for rate in rates.split(",") if rate])
 
 
 def _find(what: str, store: Path, device: torch.device) -> Trained:

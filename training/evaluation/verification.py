@@ -40,8 +40,8 @@ class Scores(NamedTuple):
     people_P2: NDArray[np.int64]
 
 
-class Recogniser(Protocol):
-    """A face recogniser."""
+class Judge(Protocol):
+    """A face recogniser that measures: it takes part in no loss."""
 
     def embed(self, portrait: Pixels) -> NDArray[np.floating[Any]]:
         """A portrait of 128 pixels to a vector of length 1; the nearer two of them, the more alike the faces."""
@@ -78,12 +78,12 @@ def installed() -> list[str]:
     return ["sface"] if installed_judge() else []
 
 
-def recognisers(names: list[str]) -> dict[str, Recogniser]:
+def recognisers(names: list[str]) -> dict[str, Judge]:
     """Recognisers by name. ValueError for an unknown name, or one whose files are not installed."""
     return {name: _recogniser(name) for name in names}
 
 
-def _recogniser(name: str) -> Recogniser:
+def _recogniser(name: str) -> Judge:
     if name == "sface":
         return IdentityJudge(sface_weights())
     if name == "dlib":

@@ -2,15 +2,17 @@
 
 import asyncio
 import threading
+import time
 
 import pytest
 
 from app.engine.fit import Fit
+from app.engine.pace import Pace
 from app.engine.scheduler import HOPE, Kind, Scheduler
 from app.observe.metrics import Metrics
 from cameo.errors import CameoError, ClientLeft, DeadlineExceeded, Overloaded
 from cameo.jobs import Call, Job, Timings
-from tests.unit.engine.scheduled import Gate, Network, run, sample, until
+from tests.unit.engine.scheduled import Gate, Network, never, run, sample, until
 
 
 def test_a_full_queue_refuses_at_once_and_says_when_to_come_back(scheduler: Scheduler, metrics: Metrics) -> None:
@@ -82,6 +84,137 @@ def test_what_has_been_read_may_exceed_the_limits_a_little(
     asyncio.run(scenario())
 
 
+def test_a_deadline_as_long_as_the_queue_is_refused_for_the_queue(scheduler: Scheduler) -> None:
+    scheduler._costs |= {"slow": Fit(0.0, 1.9), "next": Fit(0.0, 0.5)}
+
+    async def scenario() -> None:
+        gate = Gate()
+        job = run(scheduler, gate.job(), kind=Kind("slow"))
+        await until(gate.begun.is_set)
+        with pytest.raises(Overloaded):
+            await run(scheduler, Gate().job(), kind=Kind("next"), deadline=2.0 / HOPE)
+        with pytest.raises(DeadlineExceeded) as caught:
+            await run(scheduler, Gate().job(), kind=Kind("next"), deadline=0.2)
+        assert caught.value.facts["retry_after"] == 3, "then .7 of .2 s is enough"
+        gate.open.set()
+        await job
+
+    asyncio.run(scenario())
+
+
+def test_a_job_that_no_machine_can_do_in_time_is_refused_for_its_deadline(scheduler: Scheduler) -> None:
+    scheduler._costs["long"] = Fit(0.0, 5.0)
+
+    async def scenario() -> None:
+        with pytest.raises(DeadlineExceeded, match="it would take 5000 ms"):
+            await run(scheduler, Gate().job(), kind=Kind("long"), deadline=5.0)
+
+    asyncio.run(scenario())
+
+
+def test_who_is_refused_is_kept_a_turn_behind_those_before(
+    scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Pace, "add", lambda *_: None)  # whatever else the machine does
+    scheduler._costs |= {"first": Fit(0.0, 1.8), "second": Fit(0.0, 1.2)}
+
+    async def scenario() -> None:
+        gates = [Gate(), Gate()]
+        jobs = [
+            run(scheduler, gate.job(), kind=Kind(name)) for gate, name in zip(gates, ("first", "second"), strict=True)
+        ]
+        await until(gates[0].begun.is_set)
+        retries = []
+        for _ in range(4):
+            with pytest.raises(Overloaded) as caught:
+                scheduler.require_room(60.0, Timings())
+            retries.append(caught.value.facts["retry_after"])
+        assert retries == [1, 3, 4, 6], "1 s until there is room, and 1.5 s for each who was told before"
+        gates[0].open.set()
+        await until(gates[1].begun.is_set)
+        with pytest.raises(Overloaded):  # there would be room, were it not for those four
+            scheduler.require_room(60.0, Timings())
+        scheduler._turns.add(time.perf_counter())
+        timings = Timings()
+        scheduler.require_room(60.0, timings)
+        with pytest.raises(Overloaded):
+            scheduler.require_room(60.0, Timings())
+        # Meanwhile the queue has become longer than was expected.
+        scheduler._costs["slow"] = Fit(0.0, 3.0)
+        gate = Gate()
+        jobs.append(run(scheduler, gate.job(), kind=Kind("slow"), timings=timings))
+        await until(lambda: scheduler._unfinished == 2)
+        gate.open.set()
+        scheduler._turns.add(time.perf_counter())
+        scheduler.require_room(60.0, Timings())
+        gates[1].open.set()
+        await asyncio.gather(*jobs)
+        scheduler.require_room(60.0, Timings())  # turns that are kept leave nobody idle
+
+    asyncio.run(scenario())
+
+
+def test_who_asks_all_the_time_takes_nobody_a_turn(scheduler: Scheduler) -> None:
+    scheduler._costs["slow"] = Fit(0.0, 3.0)
+
+    async def scenario() -> None:
+        gate = Gate()
+        job = run(scheduler, gate.job(), kind=Kind("slow"))
+        await until(gate.begun.is_set)
+        for _ in range(5):
+            with pytest.raises(Overloaded) as caught:
+                await scheduler.run(Gate().job(), Kind("any"), None, 60.0, Timings(), never(), polls=True)
+            assert caught.value.facts["retry_after"] == 1
+        gate.open.set()
+        await job
+
+    asyncio.run(scenario())
+
+
+def test_work_costs_its_cpu_time_however_long_it_takes(scheduler: Scheduler) -> None:
+    async def scenario() -> None:
+        for _ in range(3):
+            gate = Gate()
+            job = run(scheduler, gate.job(), kind=Kind("waits"))
+            await until(gate.begun.is_set)
+            await asyncio.sleep(0.2)  # as while others have the machine
+            gate.open.set()
+            await job
+
+    asyncio.run(scenario())
+    assert scheduler._costs["waits"](0.0) < Kind("waits").seconds
+    assert scheduler._pace(time.perf_counter()) > 1.5
+
+
+def test_waiting_takes_as_much_longer_as_work_did_lately(scheduler: Scheduler) -> None:
+    scheduler._costs["slow"] = Fit(0.0, 1.5)
+    scheduler._pace.add(9.5, 2.0, time.perf_counter())
+
+    async def scenario() -> None:
+        gate = Gate()
+        job = run(scheduler, gate.job(), kind=Kind("slow"))
+        await until(gate.begun.is_set)
+        with pytest.raises(Overloaded) as caught:
+            scheduler.require_room(60.0, Timings())
+        assert caught.value.facts["waiting_seconds"] == pytest.approx(4 * 1.5, rel=0.2)
+        gate.open.set()
+        await job
+
+    asyncio.run(scenario())
+
+
+def test_an_idle_service_takes_what_a_quiet_machine_can_do(scheduler: Scheduler) -> None:
+    scheduler._pace.add(10.0, 0.0, time.perf_counter())
+    scheduler._costs["quick"] = Fit(0.0, 0.5)
+
+    async def scenario() -> None:
+        gate = Gate()
+        gate.open.set()
+        assert await run(scheduler, gate.job(), kind=Kind("quick"), deadline=20.0) == "through"
+
+    asyncio.run(scenario())
+
+
 def test_work_counts_by_its_pixels(scheduler: Scheduler) -> None:
     fit = scheduler._costs.setdefault("photo", Fit(0.0, 1.5))
     for n in (1.0, 4.0) * 300:
@@ -130,6 +263,8 @@ def test_a_client_that_leaves_frees_its_place_and_is_not_computed(scheduler: Sch
         gone.set()
         with pytest.raises(ClientLeft):
             await waiting
+        assert scheduler._unfinished == 1
+        assert not scheduler._new
         gate.open.set()
         assert await first == "through"
         await until(lambda: not scheduler._unfinished)

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from app.engine.scheduler import NICE, Scheduler
+from app.engine.scheduler import Scheduler
 from app.observe.metrics import Metrics
 from cameo.jobs import Call, Job, Operation, Timings
 from tests.unit.engine.scheduled import Gate, Network, run, sample, until
@@ -53,6 +53,32 @@ def test_a_search_takes_turns_with_new_jobs(scheduler: Scheduler) -> None:
 
     asyncio.run(scenario())
     assert order == ["a", "round 0", "b", "round 1", "round 2"]
+
+
+def test_the_oldest_search_ends_first(scheduler: Scheduler) -> None:
+    order: list[str] = []
+    gate = Gate()
+
+    def note(items: list[str]) -> list[str]:
+        order.extend(items)
+        return items
+
+    rounds = Operation(("net", "1", "search"), note, 1, recurring=True)
+
+    def search(name: str) -> Job[None]:
+        for number in range(3):
+            yield Call(rounds, f"{name}{number}")
+
+    async def scenario() -> None:
+        first = run(scheduler, gate.job())
+        await until(gate.begun.is_set)
+        jobs = [run(scheduler, search(name)) for name in "abc"]
+        await until(lambda: len(scheduler._new) == 3)
+        gate.open.set()
+        await asyncio.gather(first, *jobs)
+
+    asyncio.run(scenario())
+    assert order == ["a0", "a1", "a2", "b0", "b1", "b2", "c0", "c1", "c2"]
 
 
 def test_jobs_that_wait_go_as_one_batch_and_each_gets_its_own_result(scheduler: Scheduler, metrics: Metrics) -> None:
@@ -153,14 +179,17 @@ def test_thousands_at_once_each_get_their_own(metrics: Metrics) -> None:
     assert sample(metrics, "cameo_backlog_seconds") == 0
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a niceness is of the whole process")
-def test_workers_give_way_to_the_event_loop(scheduler: Scheduler) -> None:
-    def job() -> Job[int]:
+@pytest.mark.skipif(sys.platform != "linux", reason="a policy of Linux")
+def test_workers_give_way_to_the_event_loop_and_keep_their_share_of_the_machine(scheduler: Scheduler) -> None:
+    def job() -> Job[tuple[int, int]]:
         yield from ()
-        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+        thread = threading.get_native_id()
+        return os.sched_getscheduler(thread), os.getpriority(os.PRIO_PROCESS, thread)
 
-    async def ask() -> int:
-        niceness: int = await run(scheduler, job())
-        return niceness
+    async def ask() -> tuple[int, int]:
+        policy: tuple[int, int] = await run(scheduler, job())
+        return policy
 
-    assert asyncio.run(ask()) == min(19, os.getpriority(os.PRIO_PROCESS, 0) + NICE)
+    niceness = os.getpriority(os.PRIO_PROCESS, 0)
+    assert asyncio.run(ask()) == (os.SCHED_BATCH, niceness)
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER, "the event loop's"

@@ -1,5 +1,7 @@
 import json
+import os
 import shutil
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -82,6 +84,24 @@ def test_weights_that_are_a_folder_are_refused(put: Put) -> None:
     stored.weights.unlink()
     stored.weights.mkdir()
     assert refusal(stored.folder)["reason"] == "model.safetensors: Is a directory."
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "model.safetensors"])
+def test_a_pipe_is_refused_and_nobody_waits_at_it(put: Put, name: str) -> None:
+    folder = put().folder
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    assert refusal(folder)["reason"] == f"{name} is not a file."
+
+
+def test_a_manifest_larger_than_any_is_not_read_whole(put: Put) -> None:
+    folder = put().folder
+    (folder / "manifest.json").chmod(0o644)
+    os.truncate(folder / "manifest.json", 3 * 2**30)  # a hole, which takes no room on the disk
+    tracemalloc.start()
+    assert refusal(folder)["reason"] == "manifest.json has more than 1048576 bytes."
+    assert tracemalloc.get_traced_memory()[1] < 8 * 2**20
+    tracemalloc.stop()
 
 
 def test_every_truncation_of_the_manifest_is_refused(put: Put) -> None:

@@ -6,10 +6,9 @@ from cameo.nn import build
 from cameo.nn.blocks import to_signal
 from cameo.nn.grid import GridVQVAE
 from cameo.nn.progressive import Progressive
-from cameo.nn.vqvae import VQVAE
-from training.codebook import Codebook
 from training.data.portraits import Portraits
-from training.initialise import initialise, karhunen_loeve
+from training.initialise import karhunen_loeve
+from training.kinds import kind_named
 from training.recipe import read_recipe
 
 
@@ -38,8 +37,7 @@ def test_the_untrained_model_is_a_working_codec(recipe_file: Path, data: Portrai
     recipe = read_recipe(recipe_file)
     torch.manual_seed(0)
     model = build(recipe.model).eval()
-    codebook = Codebook(model.quantiser, recipe.quantiser) if isinstance(model, VQVAE | GridVQVAE) else None
-    initialise(model, codebook, recipe, data, None)
+    kind_named(recipe.model)(model, recipe).initialise(data, None)
     x_BCHW = to_signal(data.centres(64))
     if isinstance(model, GridVQVAE):  # no transform, but codes where its latents are
         used = model.encode(data.centres(64)).unique()

@@ -14,9 +14,10 @@ from cameo.nn import build
 from cameo.nn.progressive import Progressive
 from cameo.pictures.quality import installed_judge
 from tests.tiny import tiny_model
-from training import calibrate, loop
+from training import loop
 from training.data.portraits import Portraits
 from training.evaluation.evaluate import Setting
+from training.kinds import progressive
 from training.loop import schedule, train
 from training.losses import Criterion, Networks
 from training.publish import finished, publish_run
@@ -33,9 +34,9 @@ def recipe(recipe_file: Path) -> Recipe:
 
 @pytest.fixture(autouse=True)
 def _short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rows in the log after every three steps, so that a run stops between two of them; one look is enough."""
+    """Rows in the log after every three steps, so that a run stops between two of them; one validation is enough."""
     monkeypatch.setattr(Record, "EVERY", 3)
-    monkeypatch.setattr(loop, "LOOKS", 1)
+    monkeypatch.setattr(loop, "VALIDATIONS", 1)
 
 
 def run(recipe: Recipe, folder: Path, data: Portraits, **options: Any) -> bool:
@@ -271,9 +272,11 @@ def test_a_transform_that_learns_and_an_order_that_follows_resume_too(
 
 
 def test_the_first_faces_of_a_batch_are_searched() -> None:
-    model, x_BCHW, q = tiny_model("tiny-progressive"), torch.rand(5, 3, 64, 64) * 2 - 1, Quantiser(searched=0.4)
+    model = tiny_model("tiny-progressive")
+    assert isinstance(model, Progressive)
+    x_BCHW, q = torch.rand(5, 3, 64, 64) * 2 - 1, Quantiser(searched=0.4)
     sface = Networks(installed_judge()).recogniser("sface")
-    moved_B = loop.shifts(model, sface, x_BCHW, torch.full((5,), 500), q).abs().amax(1)
+    moved_B = progressive.search_some(model, sface, x_BCHW, torch.full((5,), 500), q).abs().amax(1)
     assert moved_B.gt(0).tolist() == [True] * 2 + [False] * 3
 
 
@@ -298,6 +301,6 @@ def test_the_scale_of_latents_can_change_without_changing_a_picture() -> None:
     x, count = torch.rand(2, 3, 64, 64) * 2 - 1, torch.tensor([500, 500])
     z = model.encoder(x)
     before = model.decoder(z, count)
-    calibrate.rescale(model, 3.0)
+    progressive.rescale(model, 3.0)
     assert torch.allclose(model.encoder(x), z / 3, atol=1e-4)
     assert torch.allclose(model.decoder(z / 3, count), before, atol=1e-4)

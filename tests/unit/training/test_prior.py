@@ -36,14 +36,14 @@ def test_it_learns_what_tokens_tell_of_each_other(fitted: tuple[Progressive, dic
 
 def test_payloads_are_as_short_as_it_says(fitted: tuple[Progressive, dict[str, float]], z_ML: torch.Tensor) -> None:
     model, bits = fitted
-    prior = codec.Prior(**model.prior)
+    coding = model.coding()
     rows = model.planes.tokens(z_ML[::16]).numpy()
-    payloads = [codec.encode_progressive(row, prior, b"ab", 1000) for row in rows]
+    payloads = [coding.pack(row, b"ab", 1000)[0] for row in rows]
     mean = float(np.mean([8 * (len(payload) - codec.OVERHEAD) for payload in payloads]))
     # Half a byte is lost where all tokens fit, and as much again to say where the number lies.
     assert bits["prior"] <= mean <= 1.02 * bits["prior"] + 16
     for row, payload in zip(rows[:20], payloads, strict=False):
-        np.testing.assert_array_equal(codec.decode_body(codec.unwrap(payload), prior), row)
+        np.testing.assert_array_equal(coding.unpack(codec.unwrap(payload)), row)
 
 
 def test_integers_say_what_the_floats_said() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from cameo.codec import decode_body, unwrap
+from cameo.codec import unwrap
 from cameo.coder.coder import Coder
 from cameo.errors import StoreError
 from cameo.nn import Model
@@ -21,7 +21,8 @@ from training.data.portraits import Portraits
 from training.evaluation import bootstrap
 from training.evaluation.evaluate import Setting
 from training.evaluation.measure import Measured
-from training.evaluation.trained import RATES, Trained, from_store
+from training.evaluation.trained import Trained, from_store
+from training.kinds.progressive import RATES
 from training.publish import finished, publish_run, worse
 
 MODELS: dict[str, tuple[Model, dict[str, Any]]] = {
@@ -61,7 +62,7 @@ def test_a_published_run_serves(kind: str, tmp_path: Path, store: Path, setting:
     portrait = data.centres(manifest.portrait, np.array([0]))[0].permute(1, 2, 0).numpy()
     payload = coder.pack(coder.tokens(portrait))
     assert [len(payload)] == list(manifest.rates)
-    assert (decode_body(unwrap(payload), coder.levels) == coder.tokens(portrait)).all()
+    assert (coder.unpack(unwrap(payload)) == coder.tokens(portrait)).all()
     card = (stored.folder / "card.md").read_text()
     assert "for tests" in card
     assert "blobs: 24 pictures of 24 people; licence: made up" in card

@@ -4,9 +4,17 @@ from pathlib import Path
 import pytest
 
 from cameo.nn import build
+from cameo.store.reader import read_version
 from training.recipe import read_recipe
 
-SHIPPED = sorted((Path(__file__).parents[3] / "training" / "recipes").glob("*.toml"))
+SHIPPED = sorted((Path(__file__).parents[3] / "training").rglob("recipes/*.toml"))
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_what_a_shipped_recipe_goes_on_with_is_in_the_store(path: Path) -> None:
+    for version in re.findall(r"--from (model_store/[a-z0-9-]+/\d+)", path.read_text()):
+        manifest = read_version(Path(__file__).parents[3] / version).manifest
+        assert manifest.model == read_recipe(path).model
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)

@@ -131,7 +131,7 @@ def test_perplexity_of_even_and_of_single_use() -> None:
     assert perplexity(single, 64)["mean"] == pytest.approx(1.0)
 
 
-def test_the_first_seeds_measure_is_of_the_reconstruction(tmp_path: Path) -> None:
+def test_the_first_measure_is_of_the_reconstruction(tmp_path: Path) -> None:
     drawn = np.asarray(picture(0, 64))
     Image.fromarray(drawn).save(tmp_path / "x.jpg", quality=85)
     assert jpeg85_bytes(drawn) == (tmp_path / "x.jpg").stat().st_size

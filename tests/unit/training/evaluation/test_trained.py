@@ -16,7 +16,8 @@ from tests.tiny import CONFIGS, PROGRESSIVE, tiny_model
 from tests.unit.training.conftest import picture
 from training.checkpoint import tensors, write
 from training.evaluation.contenders import Pixels
-from training.evaluation.trained import NO_TAG, RATES, find, from_run, read_run
+from training.evaluation.trained import NO_TAG, find, from_run, read_run
+from training.kinds.progressive import RATES
 from training.recipe import Recipe
 
 GRID = {"kind": "vqvae-grid", "size": 64, "width": 8, "depth": 1, "codes": 16, "code_dim": 4}

@@ -1,0 +1,38 @@
+"""What pydantic finds wrong with somebody's input, in a line and without its page of context."""
+
+from typing import Any, NamedTuple, Protocol
+
+
+class Problem(NamedTuple):
+    """``place`` is the name of the value, dotted, and empty for the whole; ``kind`` is pydantic's ``type``."""
+
+    place: str
+    message: str
+    kind: str
+    value: Any
+
+    def __str__(self) -> str:
+        return self.described("")
+
+    def described(self, whole: str) -> str:
+        """With the place before it, or ``whole`` where it is about the whole."""
+        place = self.place or whole
+        return f"{place}: {self.message}" if place else self.message
+
+
+class Errors(Protocol):
+    """pydantic's ValidationError, FastAPI's RequestValidationError."""
+
+    def errors(self) -> Any: ...
+
+
+def problems(error: Errors) -> list[Problem]:
+    """Everything that is wrong."""
+    return [
+        Problem(".".join(map(str, e["loc"])), str(e["msg"]), str(e["type"]), e.get("input")) for e in error.errors()
+    ]
+
+
+def first_problem(error: Errors) -> Problem:
+    """What to tell somebody who has sent something wrong."""
+    return problems(error)[0]
