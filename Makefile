@@ -1,7 +1,7 @@
 PYTHON ?= python3
 PORT ?= 8000
 # How pytest uses the cores; PARALLEL= runs one test after the other.
-PARALLEL ?= --numprocesses auto --dist loadfile
+PARALLEL ?= --numprocesses logical --maxprocesses 8 --dist loadfile
 DOCKER ?= docker
 
 VENV := .venv
