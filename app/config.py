@@ -55,7 +55,8 @@ class Settings(BaseSettings):
         default=None,
         gt=0,
         le=600,
-        description="seconds of work that may wait for each worker; more is refused with 429 and Retry-After, and a turn is kept; default: .7 of the deadline",
+        description="seconds of work that may wait for each worker; more is refused with 429 and Retry-After; "
+        "default: .7 of the deadline",
     )
     deadline_ms: int = Field(
         default=30_000,

@@ -4,8 +4,9 @@
     ├── ImageError                          the picture itself
     │   ├── NotAnImage            400
     │   ├── TruncatedImage        400
-    │   ├── UnsupportedImage      415       a format we do not decode
+    │   ├── UnsupportedImage      415       a format, or a variant of one, that we do not decode
     │   ├── TooManyPixels         422
+    │   ├── TooComplex            422       more segments, scans, tiles ... than any honest picture has
     │   └── NoFace                422
     ├── PayloadError                        the bytes that should be a payload
     │   ├── EmptyPayload          400
@@ -84,6 +85,10 @@ class UnsupportedImage(ImageError):
 
 class TooManyPixels(ImageError):
     status, type, title = 422, "too-many-pixels", "The picture has too many pixels"
+
+
+class TooComplex(ImageError):
+    status, type, title = 422, "too-complex", "The picture would cost too much to decode"
 
 
 class NoFace(ImageError):

@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from cameo.faces.framing import Framed, Framer, asis
 from cameo.faces.recogniser import SFace
 from cameo.jobs import Call, Job, Timings
 from cameo.nn.search import ROUNDS
+from cameo.pictures.decode import Decoded
 from cameo.pictures.quality import SIDE, IdentityJudge, Pixels, installed_judge
 from cameo.results import Compressed
 
@@ -84,7 +86,7 @@ class Pipeline:
         return wanted
 
     def compress(
-        self, read: Callable[[], Pixels], coder: Coder, budget: int, *, effort: str, frame: str, timings: Timings
+        self, read: Callable[[], Decoded], coder: Coder, budget: int, *, effort: str, frame: str, timings: Timings
     ) -> Job[Compressed]:
         """What ``read`` gives, the pixels of a photo, to a payload of at most ``budget`` bytes.
 
@@ -110,12 +112,13 @@ class Pipeline:
             yield Call(coder.searching, search)
         return search.tokens().numpy()
 
-    def framed(self, read: Callable[[], Pixels], frame: str, size: int, timings: Timings) -> Framed:
+    def framed(self, read: Callable[[], Decoded], frame: str, size: int, timings: Timings) -> Framed:
         """The portrait of ``size`` pixels; blocking. ``frame``: auto or asis."""
         with timings.stage("decode"):
-            image_HWC = read()
+            image_HWC, scale = read()
         with timings.stage("frame"):
-            return self.framer.auto(image_HWC, size) if frame == "auto" else asis(image_HWC, size)
+            framed = self.framer.auto(image_HWC, size) if frame == "auto" else asis(image_HWC, size)
+        return framed if scale == 1 else _in_photo(framed, scale)
 
     @staticmethod
     def reconstruct(coder: Coder, read: Callable[[], NDArray[np.int64]], timings: Timings) -> Job[Pixels]:
@@ -138,14 +141,21 @@ class Pipeline:
             return data if len(data) <= max_bytes else coder.shorten(payload, max_bytes)
 
     def compare(
-        self, read: Callable[[], Pixels], coders: list[tuple[Coder, list[int | None]]], codecs: list[str], *,
+        self, read: Callable[[], Decoded], coders: list[tuple[Coder, list[int | None]]], codecs: list[str], *,
         effort: str | None, frame: str, timings: Timings,
     ) -> Job[Comparison]:  # fmt: skip
         """Models at their :func:`cameo.comparison.budgets`, and codecs at the best quality within the same bytes."""
-        efforts = {coder: self.effort(coder, effort) if coder.searchable else "fast" for coder, _ in coders}
+        efforts = {coder: self.effort(coder, effort if coder.searchable else None) for coder, _ in coders}
 
         def encode(coder: Coder, portrait_HWC: Pixels, budget: int | None) -> Job[NDArray[np.int64]]:
             return self.tokens(portrait_HWC, coder, budget, efforts[coder], timings)
 
         framed = self.framed(read, frame, SIDE, timings)
         return (yield from compare(framed, coders, codecs, self.judge, encode, timings))
+
+
+def _in_photo(framed: Framed, scale: int) -> Framed:
+    """The same with coordinates of the photo, of which a picture ``scale`` times smaller was framed."""
+    x, y, width, height = framed.box
+    landmarks = None if framed.landmarks is None else framed.landmarks * scale
+    return replace(framed, box=(x * scale, y * scale, width * scale, height * scale), landmarks=landmarks)

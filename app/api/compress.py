@@ -22,7 +22,8 @@ from cameo.results import Compressed
 router = APIRouter(tags=["compression"])
 
 PICTURE_ERRORS = (
-    errors.NotAnImage, errors.TruncatedImage, errors.UnsupportedImage, errors.TooManyPixels, errors.NoFace,
+    errors.NotAnImage, errors.TruncatedImage, errors.UnsupportedImage, errors.TooManyPixels, errors.TooComplex,
+    errors.NoFace,
     errors.NotAcceptable, errors.BodyTooLarge, errors.UnsupportedMediaType, errors.ImageFieldMissing,
     errors.ImageFieldRepeated, errors.InvalidParameter, errors.BadRequest, errors.UnknownModel,
     errors.UnknownVersion, errors.RefusedVersion, errors.Overloaded, errors.NotReady, errors.DeadlineExceeded,

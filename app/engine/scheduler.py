@@ -169,7 +169,12 @@ class Scheduler:
             )
             task = Task(job, kind.name, kind.megapixels, operation, timings.began + deadline, timings, done, cost)
             self._accept(task)
-            return await future
+            async with asyncio.timeout(task.deadline - time.perf_counter()):
+                return await future
+        except TimeoutError:
+            assert task
+            self._give_up(task)
+            raise self.late(timings, task.since, deadline, "it was not done") from None
         finally:
             future.cancel()
             watch.cancel()
@@ -201,6 +206,11 @@ class Scheduler:
             with self._condition, suppress(ValueError):
                 self._new.remove(task)
                 self._wanted(task, 0.0, 0.0)
+
+    def _give_up(self, task: Task) -> None:
+        """Its deadline has passed while a worker was, and is, busy with it: nobody else's wait is judged by it."""
+        with self._condition:
+            self._backlog, task.cost = self._backlog - task.cost, 0.0
 
     def _work(self) -> None:
         if sys.platform == "linux":
@@ -263,7 +273,8 @@ class Scheduler:
     def _wanted(self, task: Task, now: float, needs: float) -> bool:
         """False for a task, ended by this, whose client has left or which cannot be done in time any more."""
         if task.left:
-            self._metrics.cancelled.labels("running" if task.busy else "waiting").inc()
+            if now <= task.deadline:  # else its client has been told that it is late
+                self._metrics.cancelled.labels("running" if task.busy else "waiting").inc()
             self._end(task, None, ClientLeft())
             return False
         if now + needs > task.deadline:

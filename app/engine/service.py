@@ -23,9 +23,8 @@ from cameo.comparison import Comparison
 from cameo.errors import NotReady, OverlongPayload, UnknownVersion
 from cameo.jobs import Job, Operation, Timings
 from cameo.nn.search import ROUNDS
-from cameo.pictures.decode import decode, megapixels
+from cameo.pictures.decode import Decoded, decode_scaled, megapixels
 from cameo.pictures.encode import encode
-from cameo.pictures.quality import Pixels
 from cameo.results import Compressed
 from cameo.store import Entry, Registry
 from cameo.work import Pipeline
@@ -166,12 +165,14 @@ class Service:
     ) -> Work[Comparison]:  # fmt: skip
         """Models and codecs on an uploaded picture. ImageError or InvalidParameter, at once."""
         job = self.pipeline.compare(self._reader(data), coders, codecs, effort=effort, frame=frame, timings=timings)
-        lines = " ".join(f"{len(at)} {self.pipeline.effort(coder, effort)}" for coder, at in coders)
+        lines = " ".join(
+            f"{len(at)} {self.pipeline.effort(coder, effort if coder.searchable else None)}" for coder, at in coders
+        )
         kind = Kind(f"compare {lines} {','.join(codecs)}", megapixels(data, self.settings.max_pixels))
         return Work(job, kind, None)
 
-    def _reader(self, data: bytes) -> Callable[[], Pixels]:
-        return partial(decode, data, self.settings.max_pixels)
+    def _reader(self, data: bytes) -> Callable[[], Decoded]:
+        return partial(decode_scaled, data, self.settings.max_pixels)
 
     async def coder(self, name: str | None, version: int | None) -> Coder:
         """The version that a request asks for, loaded; raises as :meth:`entry` does."""

@@ -8,29 +8,29 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cameo.pictures.decode import decode, upright_srgb
+from cameo.pictures.decode import Decoded, decode_scaled, upright_srgb
 
 Photo = str | PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image | NDArray[np.uint8]
 """A path, the bytes of a file, a file object, a picture of Pillow, or pixels (height, width, 3) or (height, width)."""
 
 
-def read(photo: Photo, max_pixels: int) -> NDArray[np.uint8]:
-    """The pixels of a photo, shape (height, width, 3), sRGB, upright.
+def read(photo: Photo, max_pixels: int) -> Decoded:
+    """The pixels of a photo, shape (height, width, 3), sRGB, upright, and by how much they were scaled down.
 
     Raises ImageError, OSError for a path that cannot be read, and TypeError or ValueError for what is no photo.
     """
     if isinstance(photo, np.ndarray):
-        return _from_array(photo)
+        return Decoded(_from_array(photo), 1)
     if isinstance(photo, Image.Image):
-        return upright_srgb(photo)
+        return Decoded(upright_srgb(photo), 1)
     if isinstance(photo, str | PathLike):
-        return decode(Path(photo).read_bytes(), max_pixels)
+        return decode_scaled(Path(photo).read_bytes(), max_pixels)
     if isinstance(photo, bytes | bytearray | memoryview):
-        return decode(bytes(photo), max_pixels)
+        return decode_scaled(bytes(photo), max_pixels)
     if hasattr(photo, "read"):
         data: Any = photo.read()
         if isinstance(data, bytes):
-            return decode(data, max_pixels)
+            return decode_scaled(data, max_pixels)
         raise TypeError(f"the file object gives {type(data).__name__}, not bytes: open it with mode 'rb'")
     raise TypeError(
         f"{type(photo).__name__} is no photo: give a path, bytes, a file object, a PIL.Image or a numpy array"

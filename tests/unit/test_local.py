@@ -57,6 +57,21 @@ def test_every_form_of_a_photo_gives_the_same(tiny: cameo.Cameo, tmp_path: Path)
     assert len(payloads) == 1
 
 
+def test_where_a_large_jpeg_is_scaled_down_the_frame_has_coordinates_of_the_photo(tiny_store: Path) -> None:
+    photo = io.BytesIO()
+    Image.fromarray(astronaut()).save(photo, "JPEG", quality=95)
+    height, width, _ = astronaut().shape
+    with cameo.open(tiny_store, device="cpu") as all_of_it:
+        whole = all_of_it.compress(photo.getvalue()).frame
+    with cameo.open(tiny_store, device="cpu", max_pixels=height * width // 4) as half:
+        scaled = half.compress(photo.getvalue()).frame
+        assert half.compress(photo.getvalue(), frame="asis").frame.box == (0, 0, width, height)
+    assert whole.landmarks is not None
+    assert scaled.landmarks is not None
+    np.testing.assert_allclose(scaled.landmarks, whole.landmarks, atol=3)
+    np.testing.assert_allclose(scaled.box, whole.box, atol=12)
+
+
 @pytest.mark.parametrize(
     ("photo", "error", "said"),
     [

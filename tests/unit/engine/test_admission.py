@@ -294,3 +294,24 @@ def test_a_client_that_leaves_while_its_job_runs_gets_no_further_stage(scheduler
     assert network.batches == []
     assert scheduler._lane(network.operation).coming == 0
     assert sample(metrics, "cameo_cancelled_total", stage="running") == 1
+
+
+def test_the_answer_comes_at_the_deadline_though_a_worker_is_still_busy(scheduler: Scheduler, metrics: Metrics) -> None:
+    gate = Gate()
+
+    async def scenario() -> None:
+        task = run(scheduler, gate.job(), deadline=0.2)
+        with pytest.raises(DeadlineExceeded, match="wanted within 200 ms"):
+            await task
+        assert gate.begun.is_set()
+        assert scheduler._unfinished == 1
+        assert sample(metrics, "cameo_backlog_seconds") == 0, "nobody else waits for what nobody wants"
+        gate.open.set()
+        await until(lambda: not scheduler._unfinished)
+        assert await run(scheduler, network.job(3)) == "3 squared is 9"
+
+    network = Network()
+    asyncio.run(scenario())
+    assert sample(metrics, "cameo_backlog_seconds") == 0
+    assert sample(metrics, "cameo_refused_total", reason="deadline") == 1
+    assert not sample(metrics, "cameo_cancelled_total", stage="running")
