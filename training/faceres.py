@@ -1,8 +1,8 @@
 """FaceRes, a second recogniser for the losses.
 
 Savchenko 2019, "Efficient facial representations for age, gender and identity recognition in organizing photo albums
-using multi-output ConvNet"; a MobileNet trained on VGGFace2. Two that learnt from other people, through another
-network, teach less of the quirks of either.
+using multi-output ConvNet"; a MobileNet trained on VGGFace2. From two recognisers with other training data and another
+architecture a model learns fewer of the quirks of either.
 """
 
 from pathlib import Path

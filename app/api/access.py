@@ -18,8 +18,9 @@ from typing import Any, NamedTuple
 
 from starlette.datastructures import Headers
 from starlette.requests import Request
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.api.prefix import route_path
 from app.api.problems import MEDIA_TYPE, problem, responses
 from app.config import Settings
 from app.observe.metrics import Metrics
@@ -28,6 +29,8 @@ from cameo.errors import RateLimited, Unauthorized
 log = logging.getLogger("cameo.keys")
 
 PROBES = frozenset({"/livez", "/readyz"})
+REFUSALS = {429, 503, 504}  # of the service, which has no room or no time
+BEFORE_WORK = {"upload", "queue"}  # stages of a request
 LOOK_SECONDS = 1.0  # between two looks at the file
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -76,15 +79,18 @@ class Bucket:
     def __init__(self, per_minute: int, now: float) -> None:
         self.per_minute, self._tokens, self._at = per_minute, float(per_minute), now
 
-    def take(self, now: float) -> float:
-        """0 where the request may pass, else seconds until one may."""
+    def take(self, now: float, count: int = 1) -> float:
+        """0 where so many may pass, else seconds until they may; more than a minute's never do."""
         rate = self.per_minute / 60
         self._tokens = min(self.per_minute, self._tokens + (now - self._at) * rate)
         self._at = now
-        if self._tokens < 1:
-            return (1 - self._tokens) / rate
-        self._tokens -= 1
+        if self._tokens < count:
+            return (count - self._tokens) / rate
+        self._tokens -= count
         return 0.0
+
+    def give_back(self, count: int) -> None:
+        self._tokens += count
 
 
 class Keys:
@@ -106,14 +112,20 @@ class Keys:
         self._follow()
         return self._keys.get(_hash(secret))
 
-    def wait(self, key: Key) -> float:
-        """0 where one more request of this key may pass, else seconds until one may."""
-        if not key.per_minute:
-            return 0.0
-        now, bucket = self._clock(), self._buckets.get(key.name)
+    def wait(self, key: Key, count: int = 1) -> float:
+        """0 where so much more work of this key may pass, else seconds until it may."""
+        return self._bucket(key).take(self._clock(), count) if key.per_minute else 0.0
+
+    def give_back(self, key: Key, count: int) -> None:
+        """Work that passed and was not done."""
+        if key.per_minute:
+            self._bucket(key).give_back(count)
+
+    def _bucket(self, key: Key) -> Bucket:
+        bucket = self._buckets.get(key.name)
         if bucket is None or bucket.per_minute != key.per_minute:
-            bucket = self._buckets[key.name] = Bucket(key.per_minute, now)
-        return bucket.take(now)
+            bucket = self._buckets[key.name] = Bucket(key.per_minute, self._clock())
+        return bucket
 
     def _follow(self) -> None:
         if self._clock() - self._looked < LOOK_SECONDS:
@@ -152,14 +164,58 @@ class Keys:
         return keys
 
 
+class Charge:
+    """What one request takes of its key's limit: one, and of a batch as many as it has items."""
+
+    def __init__(self, keys: Keys, key: Key, metrics: Metrics) -> None:
+        self._keys, self._key, self._metrics = keys, key, metrics
+        self._count = 0
+        self._limited = False
+
+    def raise_to(self, count: int) -> None:
+        """RateLimited where that is too much."""
+        more, (name, most) = count - self._count, self._key
+        if more <= 0:
+            return
+        if wait := math.inf if 0 < most < count else self._keys.wait(self._key, more):
+            self._limited = True
+            self._metrics.key_requests.labels(name, "rate-limited").inc()
+            if math.isinf(wait):
+                raise RateLimited(
+                    f"the request counts as {count}, and {name} may ask {most} times a minute; send fewer at once",
+                    limit=most, key=name, count=count,
+                )  # fmt: skip
+            retry = max(1, math.ceil(wait))
+            raise RateLimited(
+                f"{name} may ask {most} times a minute; try again in {retry} s",
+                limit=most, key=name, count=count, retry_after=retry,
+            )  # fmt: skip
+        self._count = count
+
+    def give_back(self) -> None:
+        """Nothing was done; what asked for too much has counted nevertheless."""
+        if not self._limited:
+            self._keys.give_back(self._key, self._count)
+            self._count = 0
+
+
+def charge(request: Request, count: int) -> None:
+    """Count a request as ``count`` of its key's; RateLimited."""
+    if (charged := request.scope["state"].get("charge")) is not None:
+        charged.raise_to(count)
+
+
 class Access:
-    """Lets requests with a valid key pass, as often as the key may ask, before a byte of their bodies is read."""
+    """Lets requests with a valid key pass, as often as the key may ask, before a byte of their bodies is read.
+
+    What the service then refuses before any work on it does not count.
+    """
 
     def __init__(self, app: ASGIApp, keys: Keys, metrics: Metrics) -> None:
         self._app, self._keys, self._metrics = app, keys, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in PROBES:
+        if scope["type"] != "http" or route_path(scope) in PROBES:
             await self._app(scope, receive, send)
             return
         secret = _secret(Headers(scope=scope))
@@ -172,18 +228,26 @@ class Access:
             answer.headers["WWW-Authenticate"] = "Bearer"
             await answer(scope, receive, send)
             return
-        scope.setdefault("state", {})["key"] = key.name
-        if wait := self._keys.wait(key):
-            self._metrics.key_requests.labels(key.name, "rate-limited").inc()
-            retry = max(1, math.ceil(wait))
-            limited = RateLimited(
-                f"{key.name} may ask {key.per_minute} times a minute; try again in {retry} s",
-                limit=key.per_minute, key=key.name, retry_after=retry,
-            )  # fmt: skip
-            await problem(Request(scope), limited)(scope, receive, send)
+        state = scope.setdefault("state", {})
+        state["key"], state["charge"] = key.name, Charge(self._keys, key, self._metrics)
+        try:
+            state["charge"].raise_to(1)
+        except RateLimited as error:
+            await problem(Request(scope), error)(scope, receive, send)
             return
         self._metrics.key_requests.labels(key.name, "accepted").inc()
-        await self._app(scope, receive, send)
+
+        async def watched_send(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] in REFUSALS and not _worked(state):
+                state["charge"].give_back()
+            await send(message)
+
+        await self._app(scope, receive, watched_send)
+
+
+def _worked(state: dict[str, Any]) -> bool:
+    timings = state.get("timings")
+    return timings is not None and not timings.seconds.keys() <= BEFORE_WORK
 
 
 def require_keys(settings: Settings) -> None:

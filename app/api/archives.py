@@ -4,7 +4,6 @@ What is in an archive is known before anything of it is unpacked, and a member i
 limit. Names are for people: nothing here or elsewhere uses them as paths.
 """
 
-import base64
 import io
 import re
 import stat
@@ -14,15 +13,23 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from cameo.errors import BadRequest, BodyTooLarge, BrokenArchive, CameoError, InvalidParameter, TooManyItems
-from cameo.validation import first_problem
+from app.api import json_body, tar
+from app.api.bodies import INFLATED_BYTES, Inflate
+from app.api.payloads import decode_base64
+from cameo.errors import BadRequest, BodyTooLarge, BrokenArchive, CameoError, TooManyItems
+from cameo.pictures.junk import is_junk
 
 NAME_CHARACTERS = 100
 SPARE_ENTRIES = 1000  # entries of an archive that are no files, beyond as many as there may be files
 TAR_END = bytes(2 * tarfile.BLOCKSIZE)
 
+UNPACKED_BODIES = 16  # so many times as large as a body may be are the files of a zip together
+EXTRA_BYTES = 2**17  # of the extra fields in a zip's directory, which zipfile reads in the square of their length
+LINE_BYTES = 2**17  # of JSON: a payload of 65,536 bytes in base64, a name, and some room
+
+_GZIP = b"\x1f\x8b"
 _ZIP_ENTRY = b"PK\x01\x02"
 _ZIP_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}  # of others one byte can ask for gigabytes
 _ENCRYPTED = 0x1
@@ -55,12 +62,21 @@ def unzip(body: bytes, limits: Limits) -> list[Item]:
     """The files of a zip, in the order of its directory; BrokenArchive or TooManyItems."""
     # Before the directory is read into memory. No picture has this signature, but for a rare chance.
     _require_few(body.count(_ZIP_ENTRY), 2 * limits.items + SPARE_ENTRIES, limits)
+    extra = sum(max(0, _extra_bytes(body, found.start()) - 256) for found in re.finditer(_ZIP_ENTRY, body))
+    if extra > EXTRA_BYTES:
+        raise BrokenArchive(f"the zip has {extra} bytes of extra fields, the limit is {EXTRA_BYTES}")
     try:
         archive = zipfile.ZipFile(io.BytesIO(body))
     except Exception as error:  # the parser has many ways to fail, and documents one
         raise BrokenArchive(f"the zip cannot be read: {_short(error)}") from error
-    members = [info for info in archive.infolist() if _is_file(info)]
+    members = [info for info in archive.infolist() if _is_file(info) and not is_junk(info.filename)]
     _require_few(len(members), limits.items, limits)
+    unpacked = sum(min(info.file_size, limits.bytes) for info in members)
+    if unpacked > UNPACKED_BODIES * limits.bytes:
+        most = UNPACKED_BODIES * limits.bytes
+        raise BodyTooLarge(
+            f"the files of the zip have {unpacked} bytes, the limit is {most}", bytes=unpacked, limit=most
+        )
     for info in members:
         if info.flag_bits & _ENCRYPTED:
             name = label(info.filename, 0)
@@ -72,23 +88,15 @@ def unzip(body: bytes, limits: Limits) -> list[Item]:
 
 
 def untar(body: bytes, limits: Limits) -> list[Item]:
-    """The files of a tar that is not compressed, in order; BrokenArchive or TooManyItems."""
+    """The files of a tar, compressed with gzip or not, in order; BrokenArchive, BodyTooLarge or TooManyItems."""
+    if body.startswith(_GZIP):
+        body = _gunzip(body, limits.bytes)
     items: list[Item] = []
-    try:
-        with tarfile.open(fileobj=io.BytesIO(body), mode="r:") as archive:
-            for entries, info in enumerate(archive, 1):
-                if info.isreg() and not info.issparse():
-                    read = partial(_untar_one, body, info.offset_data, info.size, limits.bytes)
-                    items.append(Item(label(info.name, len(items)), read))
-                _require_few(len(items), limits.items, limits)
-                _require_few(entries, 2 * limits.items + SPARE_ENTRIES, limits)
-            end = archive.offset
-    except CameoError:
-        raise
-    except Exception as error:  # as above; RecursionError, for instance
-        raise BrokenArchive(f"the tar cannot be read: {_short(error)}") from error
-    if any(body[end : end + tarfile.BLOCKSIZE]):  # tarfile takes a broken header for the end
-        raise BrokenArchive(f"the tar cannot be read: no header at byte {end}", offset=end)
+    for member in tar.members(body, 4 * limits.items + SPARE_ENTRIES):
+        if member.is_file and not is_junk(member.name):
+            read = partial(_untar_one, body, member.start, member.size, limits.bytes)
+            items.append(Item(label(member.name, len(items)), read))
+            _require_few(len(items), limits.items, limits)
     return items
 
 
@@ -116,6 +124,10 @@ def label(name: str, index: int) -> str:
     return shown if shown.strip(". ") else str(index)
 
 
+def _extra_bytes(body: bytes, entry: int) -> int:
+    return int.from_bytes(body[entry + 30 : entry + 32], "little")
+
+
 def _is_file(info: zipfile.ZipInfo) -> bool:
     kind = stat.S_IFMT(info.external_attr >> 16) if info.create_system == _UNIX else 0
     return not info.filename.endswith("/") and kind in {0, stat.S_IFREG}  # is_dir() fails where there is no name
@@ -132,6 +144,21 @@ def _unzip_one(archive: zipfile.ZipFile, info: zipfile.ZipInfo, most: int) -> by
     return _within(data, len(data), most)
 
 
+def _gunzip(body: bytes, most: int) -> bytes:
+    inflate, parts, size = Inflate(), list[bytes](), 0
+    try:
+        while body:
+            part, body = inflate(body, INFLATED_BYTES)
+            parts.append(part)
+            size += len(part)
+            if size > most:
+                raise BodyTooLarge(f"the tar has at least {size} bytes, the limit is {most}", bytes=size, limit=most)
+        inflate.require_end()
+    except BadRequest as error:
+        raise BrokenArchive(f"the tar.gz cannot be read: {error.detail}") from error
+    return b"".join(parts)
+
+
 def _untar_one(body: bytes, start: int, size: int, most: int) -> bytes:
     data = body[start : start + min(size, most + 1)]
     _within(data, size, most)
@@ -142,21 +169,18 @@ def _untar_one(body: bytes, start: int, size: int, most: int) -> bytes:
 
 def _line(line: bytes, index: int, most: int) -> Item:
     try:
-        asked = Line.model_validate_json(line)
-    except ValidationError as error:
-        first = first_problem(error)
-        if first.kind == "json_invalid":
-            return Item(str(index), partial(_fail, BadRequest(f"the line is not JSON: {first.message}")))
-        detail = first.described("the line")
-        return Item(str(index), partial(_fail, InvalidParameter(detail, parameter=first.place)))
+        if len(line) > LINE_BYTES:
+            raise BodyTooLarge(
+                f"the line has {len(line)} bytes, the limit is {LINE_BYTES}", bytes=len(line), limit=LINE_BYTES
+            )
+        asked = json_body.parse(Line, line, "the line")
+    except CameoError as error:
+        return Item(str(index), partial(_fail, error))
     return Item(label(asked.name or "", index), partial(_decode, asked.payload, most))
 
 
 def _decode(text: str, most: int) -> bytes:
-    try:
-        data = base64.b64decode(text, validate=True)
-    except ValueError as error:
-        raise InvalidParameter(f"payload is not base64: {error}", parameter="payload") from error
+    data = decode_base64(text)
     return _within(data, len(data), most)
 
 

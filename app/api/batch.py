@@ -1,24 +1,26 @@
 """``POST /compress/batch`` and ``POST /reconstruct/batch``: many items in one request."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response, StreamingResponse
-from starlette.datastructures import UploadFile
-from starlette.exceptions import HTTPException
 
 from app.api import archives, problems
+from app.api.access import charge
 from app.api.archives import Item, Limits
 from app.api.compress import PICTURE_ERRORS, Wanted, observed
 from app.api.facts import model_header
+from app.api.forms import FIELDS, FORM
 from app.api.negotiate import PAYLOAD, content_type, negotiate
+from app.api.parameters import refuse_unknown_fields
+from app.api.payloads import strip_newline
 from app.api.reconstruct import PAYLOAD_ERRORS
 from app.api.run import DEADLINE_PARAMETER
 from app.api.stream import NDJSON, TAR, Answer, Batch, stream
-from app.api.uploads import FORM
+from app.api.uploads import read_form
 from app.engine.service import Service
 from cameo import errors
 from cameo.jobs import Timings
@@ -26,6 +28,9 @@ from cameo.jobs import Timings
 router = APIRouter(tags=["batches"])
 
 ZIP = "application/zip"
+GZIPPED = ("application/gzip", "application/x-gzip", "application/x-gtar", "application/x-tgz")
+UNZIPPED = dict.fromkeys((ZIP, "application/x-zip-compressed", "application/x-zip"), archives.unzip)
+UNTARRED = dict.fromkeys((TAR, *GZIPPED), archives.untar)
 
 BATCH_ERRORS = (errors.BrokenArchive, errors.TooManyItems)
 BINARY = {"schema": {"type": "string", "format": "binary"}}
@@ -70,7 +75,7 @@ def _streamed(what: str) -> dict[str, Any]:
         **problems.responses(*PICTURE_ERRORS, errors.BudgetTooSmall, *BATCH_ERRORS),
     },
     openapi_extra=_open_body(
-        {ZIP: "the pictures in it", TAR: "the pictures in it; not compressed"},
+        {ZIP: "the pictures in it", TAR: "the pictures in it", GZIPPED[0]: "a tar, compressed"},
         "Pictures: fields `image` of a form, or the files of a zip or tar.",
         image={"type": "array", "items": {"type": "string", "format": "binary"}},
     ),
@@ -96,6 +101,7 @@ async def compress_batch(request: Request, wanted: Annotated[Wanted, Query()]) -
         observed(service, coder, done, len(data))
         return Answer(coder, done.payload, PAYLOAD)
 
+    charge(request, len(items))
     return stream(request, items, compute, media_type, {"Cameo-Model": model_header(coder)})
 
 
@@ -113,7 +119,8 @@ async def compress_batch(request: Request, wanted: Annotated[Wanted, Query()]) -
         {
             NDJSON: 'a line a payload: `{"payload": BASE64, "name": TEXT}`, the name may be left out',
             ZIP: "the payload files in it",
-            TAR: "the payload files in it; not compressed",
+            TAR: "the payload files in it",
+            GZIPPED[0]: "a tar, compressed",
         },
         "Payloads, of any models.",
     ),
@@ -127,14 +134,15 @@ async def reconstruct_batch(
     """Each payload gives the picture that `/reconstruct` gives for it alone, and fails alone."""
     service: Service = request.app.state.service
     media_type = negotiate(request, NDJSON, TAR)
-    items = await _unpack(request, {NDJSON: archives.lines, ZIP: archives.unzip, TAR: archives.untar})
+    items = await _unpack(request, {NDJSON: archives.lines} | UNZIPPED | UNTARRED)
     picture_type = f"image/{picture_format}"
 
     async def compute(batch: Batch, data: bytes, timings: Timings) -> Answer:
-        coder, payload = await service.open_payload(data)
+        coder, payload = await service.open_payload(strip_newline(data))
         work = service.reconstruct(coder, partial(coder.unpack, payload), picture_type, timings)
         return Answer(coder, await batch.run(work, timings), picture_type)
 
+    charge(request, len(items))
     return stream(request, items, compute, media_type, {})
 
 
@@ -145,33 +153,26 @@ def _limits(request: Request) -> Limits:
 
 async def _pictures(request: Request) -> list[Item]:
     if content_type(request) != FORM:
-        return await _unpack(request, {ZIP: archives.unzip, TAR: archives.untar}, FORM)
+        return await _unpack(request, UNZIPPED | UNTARRED, FORM)
     limit = _limits(request).items
-    try:
-        form = await request.form(max_files=limit, max_fields=8)
-    except HTTPException as error:
-        if str(error.detail).startswith("Too many files"):
-            raise archives.too_many(limit + 1, limit) from error
-        raise
-    fields = form.getlist("image")
-    files = [field for field in fields if isinstance(field, UploadFile)]
-    if not files or len(files) < len(fields):
+    parts = await read_form(request, limit + FIELDS)
+    images = [part for part in parts if part.name == "image"]
+    if len(images) > limit:
+        raise archives.too_many(len(images), limit)
+    if not images or not all(part.is_file for part in images):
         raise errors.ImageFieldMissing(
             "send each picture as a file in a field named image (with curl: -F image=@a.jpg)"
         )
-    return [Item(archives.label(file.filename or "", i), partial(_read, file)) for i, file in enumerate(files)]
-
-
-def _read(file: UploadFile) -> bytes:
-    return file.file.read()
+    refuse_unknown_fields(request, [part.name for part in parts], "image")
+    return [Item(archives.label(part.filename or "", i), partial(bytes, part.data)) for i, part in enumerate(images)]
 
 
 async def _unpack(
-    request: Request, openers: dict[str, Callable[[bytes, Limits], list[Item]]], *also: str
+    request: Request, openers: Mapping[str, Callable[[bytes, Limits], list[Item]]], *also: str
 ) -> list[Item]:
     kind = content_type(request)
     if kind not in openers:
-        allowed = [*also, *openers]
+        allowed = [*also, *(kind for kind in openers if kind in {NDJSON, ZIP, TAR, GZIPPED[0]})]
         raise errors.UnsupportedMediaType(
             f"the body is {kind or 'of no stated type'}; send {' or '.join(allowed)}",
             content_type=kind, allowed=allowed,

@@ -7,6 +7,7 @@ import numpy as np
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 
+from app.api.access import charge
 from app.api.compress import PICTURE_ERRORS, FrameMethod, WantedEffort
 from app.api.facts import frame_facts
 from app.api.negotiate import JSON, negotiate
@@ -17,7 +18,7 @@ from app.api.uploads import REQUEST_BODY, read_image
 from app.engine.service import Service, Work
 from cameo.coder.coder import Coder
 from cameo.comparison import Comparison, Row, budgets, parse_version, require_codecs
-from cameo.errors import BudgetTooSmall, InvalidParameter
+from cameo.errors import BudgetTooSmall, InvalidParameter, quoted
 from cameo.jobs import Job
 from cameo.pictures.classical import CODECS
 from cameo.pictures.encode import encode
@@ -71,8 +72,9 @@ async def compare_(
     service: Service = request.app.state.service
     media_type = negotiate(request, JSON, "image/png")
     coders = await _coders(service, models, _numbers(max_bytes))
-    wanted = _items(codecs.lower())
+    wanted = list(dict.fromkeys(_items(codecs.lower())))
     require_codecs(wanted)
+    charge(request, sum(len(at) for _, at in coders))
     data = await read_image(request)
     timings = request.state.timings
     work = service.compare(data, coders, wanted, effort=effort, frame=frame, timings=timings)
@@ -88,25 +90,26 @@ async def compare_(
 
 
 async def _coders(service: Service, models: str | None, asked: list[int]) -> list[tuple[Coder, list[int | None]]]:
-    coders = []
+    coders: dict[Coder, list[int | None]] = {}
+    lines = 0
     for name in _items(models) or service.registry.names():
         coder = await service.coder(*parse_version(name))
-        coders.append((coder, budgets(coder, asked)))
-    lines = sum(len(at) for _, at in coders)
+        coders[coder] = budgets(coder, asked)  # a model that is named twice is shown once
+        lines += len(coders[coder])
     if lines > MOST_LINES:
         raise InvalidParameter(
             f"models: {lines} are too many at once, counting each budget", parameter="models", value=lines,
             limit=MOST_LINES,
         )  # fmt: skip
-    return coders
+    return list(coders.items())
 
 
 def _numbers(max_bytes: str | None) -> list[int]:
     items = _items(max_bytes)
     for item in items:
-        if not item.isdecimal():
+        if not (item.isdecimal() and len(item) < 10):
             raise InvalidParameter(
-                f"max_bytes: {item!r} is no whole number of bytes", parameter="max_bytes", value=item
+                f"max_bytes: {quoted(item)} is no whole number of bytes", parameter="max_bytes", value=item
             )
     return [int(item) for item in items]
 

@@ -22,12 +22,11 @@ from cameo.results import Compressed
 router = APIRouter(tags=["compression"])
 
 PICTURE_ERRORS = (
-    errors.NotAnImage, errors.TruncatedImage, errors.UnsupportedImage, errors.TooManyPixels, errors.TooComplex,
-    errors.NoFace,
-    errors.NotAcceptable, errors.BodyTooLarge, errors.UnsupportedMediaType, errors.ImageFieldMissing,
-    errors.ImageFieldRepeated, errors.InvalidParameter, errors.BadRequest, errors.UnknownModel,
-    errors.UnknownVersion, errors.RefusedVersion, errors.Overloaded, errors.NotReady, errors.DeadlineExceeded,
-    errors.InternalError,
+    errors.NotAnImage, errors.TruncatedImage, errors.UnsupportedImage, errors.TooManyPixels,
+    errors.TooComplex, errors.NoFace, errors.NotAcceptable, errors.BodyTooLarge, errors.UnsupportedMediaType,
+    errors.ImageFieldMissing, errors.ImageFieldRepeated, errors.InvalidParameter, errors.BadRequest,
+    errors.UnknownModel, errors.UnknownVersion, errors.RefusedVersion, errors.Overloaded, errors.NotReady,
+    errors.DeadlineExceeded, errors.InternalError,
 )  # fmt: skip
 
 FrameMethod = Annotated[

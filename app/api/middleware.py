@@ -18,7 +18,7 @@ from app.api import pages
 from app.api.problems import problem
 from app.observe.metrics import Metrics
 from app.observe.tracing import Stages, Tracing
-from cameo.errors import BodyTooLarge, ClientLeft, InternalError, NotReady
+from cameo.errors import ClientLeft, InternalError, NotReady
 from cameo.jobs import Timings
 
 log = logging.getLogger("cameo.access")
@@ -153,37 +153,6 @@ class Head:
         asked = {**scope, "method": "GET"}
         await self._app(asked, receive, send)
         scope["route"] = asked.get("route")  # metrics and logs name it
-
-
-class LimitBody:
-    """Refuses a body over the limit: by its declared length before a byte is read, else once it has grown too far."""
-
-    def __init__(self, app: ASGIApp, limit: int) -> None:
-        self._app, self._limit = app, limit
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        declared = Headers(scope=scope).get("content-length", "")
-        read = 0
-
-        async def limited() -> Message:
-            nonlocal read
-            if declared.isdecimal() and int(declared) > self._limit:
-                raise self._error(int(declared))
-            message = await receive()
-            read += len(message.get("body", b""))
-            if read > self._limit:
-                raise self._error(read)
-            return message
-
-        await self._app(scope, limited, send)
-
-    def _error(self, size: int) -> BodyTooLarge:
-        return BodyTooLarge(
-            f"the body has at least {size} bytes, the limit is {self._limit}", bytes=size, limit=self._limit
-        )
 
 
 def _taken(value: str | None, pattern: re.Pattern[str]) -> str | None:

@@ -25,5 +25,10 @@ def negotiate(request: Request, *offered: str) -> str:
 
 
 def content_type(request: Request) -> str:
-    """The media type of the body, without parameters, in lower case; empty where none is given."""
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    """The media type of the body; empty where none is given."""
+    return media_type(request.headers.get("content-type", ""))
+
+
+def media_type(value: str) -> str:
+    """Of the field ``Content-Type``: without parameters, in lower case, at most 100 characters."""
+    return value.partition(";")[0].strip().lower()[:100]

@@ -23,20 +23,21 @@ INLINE_SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
 
 
 @router.get("/")
-async def root() -> RedirectResponse:
+async def root(request: Request) -> RedirectResponse:
     """Whoever opens the address in a browser sees the API's page."""
-    return RedirectResponse("/docs")
+    return RedirectResponse(request.scope["root_path"] + "/docs")
 
 
 @router.get("/docs")
 async def docs(request: Request) -> HTMLResponse:
     """Swagger UI, with nothing loaded from elsewhere; its one inline script is named by its hash."""
+    at = request.scope["root_path"]
     page = get_swagger_ui_html(
-        openapi_url="/openapi.json",
+        openapi_url=f"{at}/openapi.json",
         title=request.app.title,
-        swagger_js_url=f"{STATIC}/swagger-ui-bundle.js",
-        swagger_css_url=f"{STATIC}/swagger-ui.css",
-        swagger_favicon_url=f"{STATIC}/favicon.png",
+        swagger_js_url=f"{at}{STATIC}/swagger-ui-bundle.js",
+        swagger_css_url=f"{at}{STATIC}/swagger-ui.css",
+        swagger_favicon_url=f"{at}{STATIC}/favicon.png",
     )
     page.headers["Content-Security-Policy"] = _policy(bytes(page.body).decode())
     return page

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterable
 from http import HTTPStatus
+from itertools import islice
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -11,12 +12,15 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from cameo import errors
-from cameo.errors import CameoError
+from cameo.errors import QUOTED_CHARACTERS, CameoError
 from cameo.validation import problems
 
 log = logging.getLogger("cameo.api")
 
 MEDIA_TYPE = "application/problem+json"
+DETAIL_CHARACTERS = 1000
+FACT_ITEMS = 100
+FACT_BITS = 640  # of a whole number: some 200 digits
 TYPE_PREFIX = "urn:cameo:problem:"
 
 
@@ -29,11 +33,11 @@ def problem(request: Request, error: CameoError) -> Response:
 
 def document(request: Request, error: CameoError) -> dict[str, Any]:
     """An error's type, title, status and detail, the request's id, and the error's facts."""
-    return {name: value for name, value in error.facts.items() if name != "retry_after"} | {
+    return {name: _short(value) for name, value in error.facts.items() if name != "retry_after"} | {
         "type": TYPE_PREFIX + error.type,
         "title": error.title,
         "status": error.status,
-        "detail": error.detail,
+        "detail": error.detail[:DETAIL_CHARACTERS],
         "request_id": request.scope.get("state", {}).get("request_id"),
     }
 
@@ -54,7 +58,7 @@ def install(app: FastAPI) -> None:
         return problem(
             request,
             errors.InvalidParameter(
-                str(first),
+                str(first)[:QUOTED_CHARACTERS],
                 parameter=first.place,
                 value=_short(first.value),
                 problems=[{"at": each.place, "problem": each.message} for each in found],
@@ -64,7 +68,7 @@ def install(app: FastAPI) -> None:
     async def framework(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         kind = _BY_STATUS.get(error.status_code, errors.BadRequest)
-        detail = f"{request.method} {request.url.path}: {error.detail}"
+        detail = f"{request.method[:QUOTED_CHARACTERS]} {request.url.path[:QUOTED_CHARACTERS]}: {error.detail}"
         answer = problem(request, kind(detail))
         for name, value in (error.headers or {}).items():
             answer.headers[name] = value
@@ -85,7 +89,16 @@ _BY_STATUS: dict[int, type[CameoError]] = {
 
 
 def _short(value: Any) -> Any:
-    return value if isinstance(value, int | float | bool | type(None)) else str(value)[:100]
+    """A fact, of which clients may have written any part, without what is too long to be read."""
+    if isinstance(value, dict):
+        return {str(key)[:QUOTED_CHARACTERS]: _short(each) for key, each in islice(value.items(), FACT_ITEMS)}
+    if isinstance(value, list | tuple):
+        return [_short(each) for each in islice(value, FACT_ITEMS)]
+    if isinstance(value, float | bool | type(None)):
+        return value
+    if isinstance(value, int) and value.bit_length() <= FACT_BITS:
+        return value
+    return str(value)[:QUOTED_CHARACTERS]
 
 
 def responses(*kinds: type[CameoError]) -> dict[int | str, dict[str, Any]]:

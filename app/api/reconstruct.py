@@ -1,16 +1,17 @@
 """``POST /reconstruct``: a payload or tokens in, a picture out. ``POST /shorten``: a coarser payload."""
 
 import base64
-import binascii
 from functools import partial
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
+from app.api import json_body
 from app.api.facts import model_header
 from app.api.negotiate import JSON, PAYLOAD, content_type, negotiate
+from app.api.payloads import decode_base64, strip_newline
 from app.api.problems import responses
 from app.api.run import DEADLINE_PARAMETER, run
 from app.api.schemas import ReconstructRequest, ShortenAnswer, ShortenRequest, Tokens
@@ -18,9 +19,9 @@ from app.engine.service import Service
 from cameo import errors
 from cameo.coder.coder import Coder
 from cameo.pictures.encode import MEDIA_TYPES
-from cameo.validation import first_problem
 
 S = TypeVar("S", bound=BaseModel)
+BINARY = (PAYLOAD, "application/octet-stream")
 
 router = APIRouter(tags=["reconstruction"])
 
@@ -38,7 +39,7 @@ def _body(schema: type[BaseModel], example: dict[str, Any]) -> dict[str, Any]:
         "requestBody": {
             "required": True,
             "content": {
-                PAYLOAD: {"schema": {"type": "string", "format": "binary"}},
+                **{kind: {"schema": {"type": "string", "format": "binary"}} for kind in BINARY},
                 JSON: {
                     "schema": schema.model_json_schema(ref_template="#/components/schemas/{model}"),
                     "example": example,
@@ -71,15 +72,15 @@ async def reconstruct(request: Request) -> Response:
     """
     service: Service = request.app.state.service
     media_type = negotiate(request, *MEDIA_TYPES)
-    if content_type(request) == PAYLOAD:
-        coder, payload = await service.open_payload(await request.body())
+    if content_type(request) in BINARY:
+        coder, payload = await service.open_payload(strip_newline(await request.body()))
         read = partial(coder.unpack, payload)
     else:
         asked = await _json(request, ReconstructRequest)
         if (asked.payload is None) == (asked.tokens is None):
             raise errors.InvalidParameter("give either payload, or model and tokens", parameter="payload")
         if asked.payload is not None:
-            coder, payload = await service.open_payload(_base64(asked.payload))
+            coder, payload = await service.open_payload(decode_base64(asked.payload))
             read = partial(coder.unpack, payload)
         else:
             if asked.model is None:
@@ -114,10 +115,10 @@ async def shorten(
     """
     service: Service = request.app.state.service
     media_type = negotiate(request, JSON, PAYLOAD)
-    if content_type(request) == PAYLOAD:
-        data = await request.body()
+    if content_type(request) in BINARY:
+        data = strip_newline(await request.body())
     else:
-        data = _base64((await _json(request, ShortenRequest)).payload)
+        data = decode_base64((await _json(request, ShortenRequest)).payload)
     coder, payload = await service.open_payload(data)
     shorter = await run(request, service.shorten(data, coder, payload, max_bytes, request.state.timings))
     return _payload_answer(coder, shorter, media_type)
@@ -139,21 +140,9 @@ def _payload_answer(coder: Coder, payload: bytes, media_type: str) -> Response:
 async def _json(request: Request, schema: type[S]) -> S:
     kind = content_type(request)
     if kind != JSON:
+        allowed = [*BINARY, JSON]
         raise errors.UnsupportedMediaType(
-            f"the body is {kind or 'of no stated type'}; send {PAYLOAD} or {JSON}",
-            content_type=kind, allowed=[PAYLOAD, JSON],
+            f"the body is {kind or 'of no stated type'}; send {' or '.join(allowed)}",
+            content_type=kind, allowed=allowed,
         )  # fmt: skip
-    try:
-        return schema.model_validate_json(await request.body())
-    except ValidationError as error:
-        first = first_problem(error)
-        if first.kind == "json_invalid":
-            raise errors.BadRequest(f"the body is not JSON: {first.message}") from error
-        raise errors.InvalidParameter(first.described("body"), parameter=first.place) from error
-
-
-def _base64(text: str) -> bytes:
-    try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise errors.InvalidParameter(f"payload is not base64: {error}", parameter="payload") from error
+    return json_body.parse(schema, await request.body(), "the body")

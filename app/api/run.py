@@ -1,6 +1,7 @@
 """From a request to the engine and back: admission, the deadline, and whether the client is still there."""
 
 import asyncio
+import re
 import time
 from collections.abc import Iterable
 from typing import TypeVar
@@ -9,30 +10,39 @@ from fastapi import APIRouter, Request
 from fastapi.routing import APIRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.api.prefix import route_path
 from app.api.problems import problem
 from app.engine.service import Service, Work
-from cameo.errors import CameoError, InvalidParameter
+from cameo.errors import CameoError, InvalidParameter, quoted
 from cameo.jobs import Timings
 
 T = TypeVar("T")
 
 DEADLINE = "Cameo-Deadline-Ms"
-MOST_MS = 3_600_000
+_DEADLINE = re.compile("[1-9][0-9]{0,7}")
 
 DEADLINE_PARAMETER = {
     "name": DEADLINE, "in": "header", "required": False,
     "description": "milliseconds from the request's head within which the answer is of use; what cannot be done in "
     "time is refused, or dropped, with 504. Default: the service's",
-    "schema": {"type": "integer", "minimum": 1, "maximum": MOST_MS},
+    "schema": {"type": "integer", "minimum": 1},
 }  # fmt: skip
 
 
 async def run(request: Request, work: Work[T]) -> T:
     """The result of ``work``; what it raises, Overloaded, DeadlineExceeded or ClientLeft."""
     service: Service = request.app.state.service
-    return await service.scheduler.run(
-        work.job, work.kind, work.first, deadline(request) / 1e3, request.state.timings, gone(request)
-    )
+    try:
+        return await service.scheduler.run(
+            work.job, work.kind, work.first, deadline(request) / 1e3, request.state.timings, gone(request)
+        )
+    except CameoError as error:
+        raise forget(error)  # noqa: B904 - it is the same
+
+
+def forget(error: CameoError) -> CameoError:
+    """The error without its traceback, whose frames hold the picture, and often the error, until a full collection."""
+    return error.with_traceback(None)
 
 
 class Admission:
@@ -49,7 +59,7 @@ class Admission:
         self._routes = {route.path: route for route in routes if isinstance(route, APIRoute)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["method"] == "POST" and (route := self._routes.get(scope["path"])):
+        if scope["type"] == "http" and scope["method"] == "POST" and (route := self._routes.get(route_path(scope))):
             request = Request(scope)
             try:
                 self._service.require_ready()
@@ -88,10 +98,11 @@ def deadline(request: Request) -> int:
     asked = request.headers.get(DEADLINE)
     if asked is None:
         return service.settings.deadline_ms
-    if not asked.isascii() or not asked.isdecimal() or not 1 <= int(asked[:10]) <= MOST_MS:
+    most = service.settings.max_deadline_ms
+    if not _DEADLINE.fullmatch(asked) or int(asked) > most:
         raise InvalidParameter(
-            f"{DEADLINE} is {asked[:50]!r}; send whole milliseconds from 1 to {MOST_MS}",
-            parameter=DEADLINE, value=asked[:50], limit=MOST_MS,
+            f"{DEADLINE} is {quoted(asked[:50])}; send whole milliseconds from 1 to {most}, without zeros in front",
+            parameter=DEADLINE, value=asked[:50], limit=most,
         )  # fmt: skip
     return int(asked)
 

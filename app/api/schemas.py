@@ -1,8 +1,8 @@
 """What goes over the wire as JSON."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, FailFast, Field
 
 from app.config import Effort
 
@@ -25,7 +25,7 @@ class Problem(BaseModel):
 
 
 class Tokens(_Schema):
-    shape: list[int]
+    shape: Annotated[list[int], Field(max_length=8), FailFast()]
     codebook_size: int | None = Field(description="codes to choose from for every token; null where they differ")
     indices: Nested = Field(description="whole numbers nested as the shape says; those that the payload holds")
 
@@ -62,7 +62,7 @@ class ReconstructRequest(_Schema):
     """Either a payload, or a model with tokens."""
 
     payload: str | None = Field(default=None, description="a payload in base64")
-    model: str | None = None
+    model: str | None = Field(default=None, max_length=100)
     version: int | None = Field(default=None, ge=1)
     tokens: Nested | Tokens | None = Field(
         default=None,

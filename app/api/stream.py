@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 from app.api import archives, problems
 from app.api.archives import Item
 from app.api.negotiate import PAYLOAD
-from app.api.run import deadline, gone
+from app.api.run import deadline, forget, gone
 from app.engine.service import Service, Work
 from cameo import errors
 from cameo.coder.coder import Coder
@@ -55,6 +55,7 @@ class Batch:
         self._began: float = request.state.timings.began
         self._seconds = deadline(request) / 1e3
         self._gone = asyncio.Event()
+        self._room: asyncio.Semaphore = request.app.state.unpacked
 
     async def answers(self, items: list[Item], compute: Compute) -> AsyncGenerator[Answer | CameoError]:
         """One for each of ``items``; none is lost to another's error. They end early when the client leaves."""
@@ -92,11 +93,12 @@ class Batch:
         timings.began = self._began  # the deadline is the request's
         outcome: Answer | CameoError
         try:
-            self._require_time()  # before anything is unpacked
-            data = await asyncio.to_thread(item.read)
-            outcome = await compute(self, data, timings)
+            async with self._room:
+                self._require_time()  # before anything is unpacked
+                data = await asyncio.to_thread(item.read)
+                outcome = await compute(self, data, timings)
         except CameoError as error:
-            outcome = error
+            outcome = forget(error)
         except (ClientLeft, asyncio.CancelledError):
             raise
         except Exception:

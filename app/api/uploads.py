@@ -1,14 +1,16 @@
 """The uploaded picture: the raw body, or the one field ``image`` of a form."""
 
+import asyncio
 from typing import Any
 
 from fastapi import Request
-from starlette.datastructures import UploadFile
 
+from app.api.forms import FIELDS, FORM, Part, parse
 from app.api.negotiate import content_type
+from app.api.parameters import refuse_unknown_fields
 from cameo.errors import ImageFieldMissing, ImageFieldRepeated, UnsupportedMediaType
 
-FORM = "multipart/form-data"
+AT_ONCE_BYTES = 2**19  # of a form: what takes no longer than a thread's turn
 
 
 async def read_image(request: Request) -> bytes:
@@ -21,17 +23,25 @@ async def read_image(request: Request) -> bytes:
             f"the body is {kind or 'of no stated type'}; send the picture as image/* or as the field image of a {FORM}",
             content_type=kind, allowed=["image/*", "application/octet-stream", FORM],
         )  # fmt: skip
-    async with request.form(max_files=8, max_fields=8) as form:
-        fields = form.getlist("image")
-        if not fields:
-            names = sorted({name[:50] for name in form})
-            raise ImageFieldMissing(f"the form has the fields {names}; name the picture's field image", fields=names)
-        if len(fields) > 1:
-            raise ImageFieldRepeated(f"the form has {len(fields)} fields named image; send one", count=len(fields))
-        field = fields[0]
-        if not isinstance(field, UploadFile):
-            raise ImageFieldMissing("the field image is text; send it as a file (with curl: -F image=@photo.jpg)")
-        return await field.read()
+    parts = await read_form(request, FIELDS)
+    images = [part for part in parts if part.name == "image"]
+    if not images:
+        names = sorted({part.name[:50] for part in parts})
+        raise ImageFieldMissing(f"the form has the fields {names}; name the picture's field image", fields=names)
+    if len(images) > 1:
+        raise ImageFieldRepeated(f"the form has {len(images)} fields named image; send one", count=len(images))
+    if not images[0].is_file:
+        raise ImageFieldMissing("the field image is text; send it as a file (with curl: -F image=@photo.jpg)")
+    refuse_unknown_fields(request, [part.name for part in parts], "image")
+    return images[0].data
+
+
+async def read_form(request: Request, most: int) -> list[Part]:
+    """The parts of the form, at most so many; see :func:`app.api.forms.parse`."""
+    body, kind = await request.body(), request.headers["content-type"]
+    if len(body) <= AT_ONCE_BYTES:
+        return parse(body, kind, most)
+    return await asyncio.to_thread(parse, body, kind, most)
 
 
 REQUEST_BODY: dict[str, Any] = {

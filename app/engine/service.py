@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Generic, NamedTuple, TypeVar
@@ -37,6 +38,9 @@ ROUND_SECONDS = 0.03  # of CPU time, for a round of a search, until some have be
 MOST_PAYLOAD_BYTES = 2**16  # far above any payload; the checksum of a whole upload would hold up other requests
 
 
+LEAST_JSON_BYTES, JSON_TOKEN_BYTES = 2**16, 16
+
+
 class Work(NamedTuple, Generic[T]):
     """A job for the scheduler, what it is like, and the operation that it calls first."""
 
@@ -55,7 +59,7 @@ class Service:
         torch.set_num_threads(1)
         cv2.setNumThreads(1)
         workers = settings.workers or -(-self.device.cpus // settings.processes)
-        queue_seconds = settings.queue_seconds or HOPE * settings.deadline_ms / 1e3
+        queue_seconds = settings.queue_seconds or HOPE * (settings.deadline_ms / 1e3)  # exactly as a request has it
         self.scheduler = Scheduler(workers, queue_seconds, metrics)
         self.registry: Registry[Coder] = Registry(
             settings.store,
@@ -121,6 +125,11 @@ class Service:
         self.ready = False
         self.scheduler.close()
 
+    def json_bytes(self) -> int:
+        """The largest body of JSON: with the tokens of any version, written on as many lines as it has tokens."""
+        tokens = max((math.prod(e.stored.manifest.tokens.shape) for e in self.registry.entries), default=0)
+        return max(LEAST_JSON_BYTES, JSON_TOKEN_BYTES * tokens)
+
     def entry(self, name: str | None, version: int | None) -> Entry[Coder]:
         """The version that a request asks for; NotReady, UnknownModel, UnknownVersion or RefusedVersion."""
         self.require_ready()
@@ -165,10 +174,11 @@ class Service:
     ) -> Work[Comparison]:  # fmt: skip
         """Models and codecs on an uploaded picture. ImageError or InvalidParameter, at once."""
         job = self.pipeline.compare(self._reader(data), coders, codecs, effort=effort, frame=frame, timings=timings)
-        lines = " ".join(
-            f"{len(at)} {self.pipeline.effort(coder, effort if coder.searchable else None)}" for coder, at in coders
-        )
-        kind = Kind(f"compare {lines} {','.join(codecs)}", megapixels(data, self.settings.max_pixels))
+        lines = sum(len(at) for _, at in coders)
+        efforts = [self.pipeline.effort(coder, effort if coder.searchable else None) for coder, _ in coders]
+        hardest = max(efforts, key=ROUNDS.__getitem__, default="fast")
+        # Few kinds, whatever clients ask for: what each takes is kept.
+        kind = Kind(f"compare {lines} {hardest} {len(codecs)}", megapixels(data, self.settings.max_pixels))
         return Work(job, kind, None)
 
     def _reader(self, data: bytes) -> Callable[[], Decoded]:

@@ -75,6 +75,10 @@ class Metrics:
             "cameo_refused_total", "Work not accepted: queue (full; a batch asks again), or deadline (too late).",
             ("reason",), registry=r,
         )  # fmt: skip
+        self.rejected = Counter(
+            "cameo_rejected_total", "Answered before the application: head (too large, or no HTTP) or connections.",
+            ("reason",), registry=r,
+        )  # fmt: skip
         self.cancelled = Counter(
             "cameo_cancelled_total", "Requests whose client left: waiting or running.", ("stage",), registry=r
         )

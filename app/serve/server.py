@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from socket import IPPROTO_TCP, SOL_SOCKET, socket
 from types import FrameType
 from typing import Any
@@ -27,6 +28,7 @@ from app.engine import memory
 from app.engine.service import Service
 from app.main import create_app
 from app.observe import logs
+from app.serve.protocol import Protocol
 from app.serve.sockets import ENDING
 
 if sys.platform == "linux":
@@ -88,6 +90,7 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app, host=settings.host, port=settings.port, access_log=False, log_config=None, server_header=False,
+                http=partial(Protocol, most_connections=settings.connections, metrics=self._service.metrics),  # type: ignore[arg-type]
                 timeout_keep_alive=settings.client_seconds, timeout_graceful_shutdown=settings.grace_seconds,
             )
         )  # fmt: skip

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from cameo.codec import fixed, progressive
 from cameo.codec.container import OVERHEAD, Coding, Payload, unwrap, wrap
 from cameo.codec.prior import VALUES, Prior
-from cameo.errors import DamagedPayload, TokenOutOfRange, WrongTokenShape
+from cameo.errors import QUOTED_CHARACTERS, DamagedPayload, TokenOutOfRange, WrongTokenShape
 
 Integer = TypeVar("Integer", bound=np.integer[Any])
 
@@ -95,8 +95,9 @@ class TokenCoding(ABC):
             at = wrong[0].tolist()
             value, limit = int(tokens[tuple(at)]), int(levels[tuple(at)]) - 1
             raise TokenOutOfRange(
-                f"the token at {at} is {value}; it must lie in 0 to {limit}", position=at, value=value, limit=limit
-            )
+                f"the token at {at} is {str(value)[:QUOTED_CHARACTERS]}; it must lie in 0 to {limit}",
+                position=at, value=value, limit=limit,
+            )  # fmt: skip
         return tokens.astype(np.int64)
 
 

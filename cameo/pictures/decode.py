@@ -246,12 +246,13 @@ def _grey(picture: Image.Image) -> Convert:
             return values / np.float32(257)
 
     else:
+        extremes: list[tuple[float, float]]
         extremes = [(values.min(), values.max()) for values in (_finite(part) for part, _, _ in _strips(picture))]
         low, high = min(low for low, _ in extremes), max(high for _, high in extremes)
         scale = 255 / (high - low) if high > low else 0.0
 
         def to_unit(values: NDArray[Any]) -> NDArray[Any]:
-            return np.asarray((values - low) * scale)
+            return np.multiply(values - low, scale)
 
     def convert(part: Image.Image) -> NDArray[np.uint8]:
         values = np.asarray(part)

@@ -17,6 +17,7 @@ from app.__main__ import main
 from app.api.access import make
 from app.config import Settings
 from app.main import create_app
+from tests.archives import zipped
 from tests.service.conftest import TAKE_PAYLOAD
 from tests.service.pictures import PHOTO
 from tests.service.server import START_SECONDS, Server, problem, serve, start
@@ -100,6 +101,26 @@ def test_keys_change_without_a_restart(guarded: Guarded) -> None:
     until(401)
     assert guarded.server.metric("cameo_keys_file_broken") == 0
     assert guarded.server.metric("cameo_key_requests_total", key="newcomer", outcome="accepted") >= 2
+
+
+def test_a_batch_counts_as_its_items(guarded: Guarded) -> None:
+    before = guarded.file.read_text()
+    secret, line = make("batches", 9)
+    guarded.file.write_text(before + line + "\n")
+    headers = {"X-Api-Key": secret, "Content-Type": "application/zip"}
+    address = f"http://127.0.0.1:{guarded.server.port}/compress/batch"
+
+    def send(count: int) -> httpx.Response:
+        body = zipped({f"{i}.png": PHOTO for i in range(count)})
+        return httpx.post(address, content=body, headers=headers, timeout=60)
+
+    deadline = time.monotonic() + 30
+    while guarded.get("/livez").is_success and send(5).status_code == 401:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert problem(send(5), "rate-limited", 429)["count"] == 5
+    assert problem(send(10), "rate-limited", 429)["count"] == 10
+    guarded.file.write_text(before)
 
 
 def test_a_key_has_its_limit(guarded: Guarded) -> None:

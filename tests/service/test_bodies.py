@@ -83,8 +83,12 @@ def test_a_form_equals_a_raw_body(api: httpx.Client) -> None:
     assert form.json() == raw.json()
 
 
-def test_other_fields_are_passed_over(api: httpx.Client) -> None:
-    assert api.post("/compress", files={"image": IMAGE}, data={"name": "Eileen"}).status_code == 200
+@pytest.mark.parametrize("address", ["/compress", "/compare", "/compress/batch"])
+@pytest.mark.parametrize("name", ["name", "max_bytes", "max-bytes"])
+def test_other_fields_are_refused_by_name(api: httpx.Client, address: str, name: str) -> None:
+    body = problem(api.post(address, files={"image": IMAGE}, data={name: "32"}), "invalid-parameter", 422)
+    assert (body["parameter"], body["allowed"]) == (name, ["image"])
+    assert ("?max_bytes=" in body["detail"]) == (name != "name")
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/json", "application/x-www-form-urlencoded", ""])
@@ -98,7 +102,7 @@ def test_a_body_that_is_no_picture(api: httpx.Client, address: str, kind: str) -
 @pytest.mark.parametrize("address", ["/reconstruct", "/shorten?max_bytes=100"])
 def test_a_body_that_is_no_payload(api: httpx.Client, address: str, kind: str) -> None:
     body = problem(api.post(address, content=b"x", headers={"Content-Type": kind}), "unsupported-media-type", 415)
-    assert body["allowed"] == ["application/vnd.cameo", "application/json"]
+    assert body["allowed"] == ["application/vnd.cameo", "application/octet-stream", "application/json"]
 
 
 def test_two_images(api: httpx.Client) -> None:

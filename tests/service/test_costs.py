@@ -1,77 +1,94 @@
-"""Pictures that would cost too much: each kind gets its answer, and meanwhile others get theirs."""
+"""What strangers send costs a bounded amount of memory, and leaves room for others."""
 
-import json
-import threading
+import gzip
+import socket
+from collections.abc import Iterator
+from pathlib import Path
 
-import httpx
 import pytest
 
 from tests.archives import zipped
-from tests.service.pictures import FACE, PHOTO, file
-from tests.service.server import Server, problem, until
-from tests.unit.pictures.test_scan import BOMBS, progressive
+from tests.service.pictures import PHOTO
+from tests.service.server import Server, serve, until
+
+BODY, ALL_MB, SPARE_MB = 4 * 2**20, 16, 64
+PNG = {"Content-Type": "image/png"}
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
 
 
 @pytest.fixture(scope="module")
-def bombs() -> dict[str, bytes]:
-    return {name: data for name, make in BOMBS.items() if len(data := make()) < 2**20}
+def server(tiny_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    log = tmp_path_factory.mktemp("costs") / "log"
+    with serve(
+        log, store=tiny_store, workers=2, effort="fast", max_body_bytes=BODY, body_memory_mb=ALL_MB
+    ) as server:  # fmt: skip
+        assert server.client.post("/compress", content=PHOTO, headers=PNG).is_success
+        yield server
 
 
-def test_each_kind_is_refused(api: httpx.Client, bombs: dict[str, bytes]) -> None:
-    assert len(bombs) > 20
-    for name, data in bombs.items():
-        answer = api.post("/compress", content=data, headers={"Content-Type": "application/octet-stream"})
-        # Limits that follow from the size of a picture are larger here than in the tests of the scan.
-        if answer.status_code == 422 and answer.json()["type"].endswith("too-complex"):
-            assert answer.json()["value"] > answer.json()["limit"], name
-        else:
-            assert answer.status_code in (200, 400, 415, 422), (name, answer.text)
+def resident_mb(server: Server) -> int:
+    status = Path(f"/proc/{server.process.pid}/status").read_text()
+    return int(status.split("VmRSS:")[1].split()[0]) // 1024
 
 
-@pytest.mark.parametrize("name", ["JPEG, scans", "PNG, profiles", "TIFF, strips", "TIFF, a tile", "GIF, comments"])
-def test_it_says_what_there_is_too_much_of(api: httpx.Client, bombs: dict[str, bytes], name: str) -> None:
-    body = problem(api.post("/compress", content=bombs[name], headers={"Content-Type": "image/*"}), "too-complex", 422)
-    assert body["what"] in body["detail"]
-    assert str(body["limit"]) in body["detail"]
+def test_bodies_that_stop_share_a_budget(server: Server) -> None:
+    before, refused = resident_mb(server), 0
+    connections = []
+    try:
+        for _ in range(60):
+            connection = socket.create_connection(("127.0.0.1", server.port), timeout=30)
+            connections.append(connection)
+            head = f"POST /compress HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: {BODY}\r\n\r\n"
+            connection.sendall(head.encode() + bytes(BODY - 1))
+            connection.settimeout(0.2)
+            try:
+                answer = connection.recv(4096)
+            except TimeoutError:
+                continue
+            assert answer.startswith(b"HTTP/1.1 429 ")
+            assert b"retry-after: 1" in answer.lower()
+            refused += 1
+        assert refused > 40
+        assert resident_mb(server) - before < ALL_MB + SPARE_MB
+        assert server.client.post("/compress", content=PHOTO, headers=PNG).is_success, "there is room for others"
+    finally:
+        for connection in connections:
+            connection.close()
+    whole = PHOTO + bytes(BODY - len(PHOTO))
+    until(lambda: server.client.post("/compress", content=whole, headers=PNG).is_success)
 
 
-def test_in_a_batch_only_it_fails(api: httpx.Client, bombs: dict[str, bytes]) -> None:
-    pictures = {"bomb.png": bombs["PNG, empty chunks"], "face.png": PHOTO}
-    answer = api.post("/compress/batch", content=zipped(pictures), headers={"Content-Type": "application/zip"})
-    lines = {line["name"]: line for line in map(json.loads, answer.text.splitlines())}
-    assert lines["bomb.png"]["problem"]["type"] == "urn:cameo:problem:too-complex"
-    assert "payload" in lines["face.png"]
+def test_batches_of_bombs_share_memory(server: Server) -> None:
+    """Each body has a few kilobytes, and each of its items becomes four megabytes."""
+    before = resident_mb(server)
+    body = zipped({f"{i}.png": bytes(BODY) for i in range(12)})
+    head = (
+        f"POST /compress/batch HTTP/1.1\r\nHost: x\r\nContent-Type: application/zip\r\nContent-Length: {len(body)}\r\n"
+    )
+    connections = [socket.create_connection(("127.0.0.1", server.port), timeout=60) for _ in range(20)]
+    for connection in connections:
+        connection.sendall(head.encode() + b"Connection: close\r\n\r\n" + body)
+    grown = 0
+    for connection in connections:
+        with connection:
+            while connection.recv(2**16):
+                grown = max(grown, resident_mb(server) - before)
+    assert grown < 2 * 4 * 2 * BODY // 2**20 + SPARE_MB  # twice four items for each of two workers
 
 
-def test_while_they_come_others_are_served(server: Server, bombs: dict[str, bytes]) -> None:
-    """The probe asks again and again on a connection of its own: it is never refused, and never waits for a decoder."""
-    ended = threading.Event()
-    answers: list[int] = []
-
-    def flood() -> None:
-        with httpx.Client(base_url=server.client.base_url, timeout=60) as client:
-            for _ in range(3):
-                for data in [*bombs.values(), progressive(2000, 60)]:
-                    headers = {"Content-Type": "application/octet-stream"}
-                    answers.append(client.post("/compress", content=data, headers=headers).status_code)
-        ended.set()
-
-    thread = threading.Thread(target=flood)
-    thread.start()
-    with httpx.Client(base_url=server.client.base_url, timeout=10) as probe:
-        probed = 0
-        while not ended.is_set():
-            assert probe.get("/livez").status_code == 200
-            probed += 1
-    thread.join()
-    assert len(answers) == 3 * (len(bombs) + 1)
-    assert not [status for status in answers if status >= 500]
-    assert probed > len(answers) / 10, "as many as there was time for"
-    until(lambda: server.metric("cameo_backlog_seconds") == 0)
+def test_compressed_bodies_count_as_what_they_become(server: Server) -> None:
+    before = resident_mb(server)
+    body = gzip.compress(bytes(BODY - 1))
+    for _ in range(10):
+        answer = server.client.post("/compress", content=body, headers=PNG | {"Content-Encoding": "gzip"})
+        assert answer.status_code in {400, 415}, answer.text
+    assert resident_mb(server) - before < SPARE_MB
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
-def test_a_file_that_lacks_only_its_last_two_bytes(api: httpx.Client, kind: str) -> None:
-    data = file(FACE, kind)
-    answer = api.post("/compress", content=data[:-2], headers={"Content-Type": "application/octet-stream"})
-    assert answer.status_code == 200
+def test_a_large_form_holds_up_nobody(server: Server) -> None:
+    head = b'--B\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'
+    for fill in (b"\r\n--", b"\r\n--B"[:4], b"\r"):
+        body = head + PHOTO + fill * ((BODY - 200_000) // len(fill)) + b"\r\n--B--\r\n"
+        kind = {"Content-Type": "multipart/form-data; boundary=B"}
+        assert server.client.post("/compress", content=body, headers=kind).is_success

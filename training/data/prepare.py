@@ -26,6 +26,7 @@ from cameo.coder.cpus import available_cpus
 from cameo.errors import ImageError
 from cameo.faces.framing import Framer
 from cameo.pictures.decode import decode
+from cameo.pictures.junk import is_junk
 from training.data.duplicates import perceptual_hash
 from training.data.inventory import contact_sheet, report
 from training.data.journal import Journal, Portrait, Refusal, read_rows
@@ -193,7 +194,7 @@ def find(folder: Path, out: Path) -> dict[str, int]:
     for where, _, names in os.walk(folder, onerror=fail):
         for name in names:
             path = Path(where, name)
-            if path.suffix.lower() not in SUFFIXES:
+            if path.suffix.lower() not in SUFFIXES or is_junk(path.relative_to(folder).as_posix()):
                 continue
             if not path.exists() or path.is_file():  # a link to nothing is refused later; a pipe would block
                 found[path.relative_to(folder).as_posix()] = path.stat().st_size if path.exists() else 0

@@ -9,9 +9,12 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from app.api.access import LOOK_SECONDS, Access, Bucket, Key, Keys, make, parse, require_keys
+from app.api.access import LOOK_SECONDS, Access, Bucket, Key, Keys, charge, make, parse, require_keys
+from app.api.problems import problem
 from app.config import Settings
 from app.observe.metrics import Metrics
+from cameo.errors import RateLimited
+from cameo.jobs import Timings
 
 A, B = "a" * 64, "b" * 64
 
@@ -138,6 +141,7 @@ def test_buckets_go_with_their_keys(tmp_path: Path, clock: Clock) -> None:
 
 
 def test_a_bucket() -> None:
+    assert Bucket(3, 0.0).take(0.0, 3) == 0
     bucket = Bucket(3, 0.0)
     assert [bucket.take(0.0) for _ in range(3)] == [0, 0, 0]
     assert bucket.take(0.0) == pytest.approx(20)
@@ -155,7 +159,20 @@ def guarded(tmp_path: Path, clock: Clock) -> tuple[Starlette, Metrics, str]:
     secret, line = make("printer", 2)
     (tmp_path / "keys").write_text(line)
     metrics = Metrics()
-    app = Starlette(routes=[Route("/compress", name), Route("/livez", name)])
+
+    async def batch(request: Request) -> Response:
+        """Refused with the status that is asked for, or counted as so many."""
+        query = request.query_params
+        try:
+            charge(request, int(query.get("items", 1)))
+        except RateLimited as error:
+            return problem(request, error)
+        if "worked" in query:
+            request.state.timings = Timings()
+            request.state.timings.add("decode", 0.1)
+        return Response(status_code=int(query.get("status", 200)))
+
+    app = Starlette(routes=[Route("/compress", name), Route("/livez", name), Route("/batch", batch)])
     app.add_middleware(Access, keys=Keys(tmp_path / "keys", 0, metrics, clock), metrics=metrics)
     return app, metrics, secret
 
@@ -211,6 +228,30 @@ def test_too_many_requests(guarded: tuple[Starlette, Metrics, str], clock: Clock
     assert ask(app, "/compress", headers).status_code == 200
     assert counted(metrics, key="printer", outcome="accepted") == 3
     assert counted(metrics, key="printer", outcome="rate-limited") == 2
+
+
+def test_a_batch_counts_as_its_items(guarded: tuple[Starlette, Metrics, str], clock: Clock) -> None:
+    app, metrics, secret = guarded
+    headers = {"X-Api-Key": secret}
+    assert ask(app, "/batch?items=2", headers).status_code == 200
+    assert ask(app, "/compress", headers).status_code == 429
+    clock.now += 60
+    answer = ask(app, "/batch?items=3", headers)
+    assert (answer.status_code, answer.json()["count"], answer.json()["limit"]) == (429, 3, 2)
+    assert "Retry-After" not in answer.headers, "it never fits"
+    assert ask(app, "/compress", headers).status_code == 200
+    assert ask(app, "/compress", headers).status_code == 429, "the batch was read, and counts as one"
+    assert counted(metrics, key="printer", outcome="rate-limited") == 3
+
+
+@pytest.mark.parametrize("status", [429, 503, 504])
+def test_what_is_refused_before_work_does_not_count(guarded: tuple[Starlette, Metrics, str], status: int) -> None:
+    app, _, secret = guarded
+    headers = {"X-Api-Key": secret}
+    for _ in range(5):
+        assert ask(app, f"/batch?status={status}&items=2", headers).status_code == status
+    assert ask(app, f"/batch?status={status}&items=2&worked=1", headers).status_code == status
+    assert ask(app, "/compress", headers).status_code == 429
 
 
 def counted(metrics: Metrics, **labels: str) -> float | None:

@@ -5,13 +5,12 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
-from app.api.middleware import LimitBody, Observe
+from app.api.middleware import Observe
 from app.observe.metrics import Metrics
-from cameo.errors import BodyTooLarge
 
 
 async def broken(request: Request) -> Response:
@@ -51,43 +50,3 @@ def test_the_unforeseen_is_a_problem_with_everything_that_answers_have(caplog: p
 def test_an_answer_that_breaks_off_is_left_to_the_server() -> None:
     with pytest.raises(ZeroDivisionError):
         ask(Observe(slow_start, Metrics()), "/")
-
-
-@pytest.mark.parametrize(
-    ("declared", "chunks", "asked"),
-    [("11", [b"x"] * 11, 0), (None, [b"x" * 6, b"x" * 5, b"x"], 2), ("5", [b"x" * 11], 1)],
-    ids=["declared", "undeclared", "declared less than sent"],
-)
-def test_a_body_over_the_limit_is_read_no_further(declared: str | None, chunks: list[bytes], asked: int) -> None:
-    given = iter(chunks)
-    taken = 0
-
-    async def receive() -> Message:
-        nonlocal taken
-        taken += 1
-        return {"type": "http.request", "body": next(given), "more_body": True}
-
-    async def read(scope: Scope, receive: Receive, send: Send) -> None:
-        while True:
-            await receive()
-
-    async def send(message: Message) -> None:
-        raise AssertionError(message)
-
-    headers = [] if declared is None else [(b"content-length", declared.encode())]
-    with pytest.raises(BodyTooLarge) as caught:
-        asyncio.run(LimitBody(read, 10)({"type": "http", "headers": headers}, receive, send))
-    assert caught.value.facts == {"bytes": 11, "limit": 10}
-    assert taken == asked
-
-
-def test_a_body_at_the_limit_passes() -> None:
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        body = await Request(scope, receive).body()
-        await PlainTextResponse(str(len(body)))(scope, receive, send)
-
-    async def post() -> str:
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(LimitBody(app, 10)), base_url="http://x") as client:
-            return (await client.post("/", content=b"x" * 10)).text
-
-    assert asyncio.run(post()) == "10"

@@ -177,6 +177,13 @@ def test_a_budget_holds_the_first_tokens(progressive: Coder) -> None:
         assert progressive.shorten(codec.unwrap(progressive.pack(tokens, 320)), max_bytes) == payload
 
 
+def test_what_can_be_searched_and_has_several_rates(progressive: Coder, vqvae: Coder) -> None:
+    assert progressive.searchable
+    assert progressive.coding.several_rates
+    assert not vqvae.searchable
+    assert not vqvae.coding.several_rates
+
+
 def test_budgets(progressive: Coder) -> None:
     least, most = PROGRESSIVE_RATES[0], PROGRESSIVE_RATES[-1]
     assert [progressive.budget(n) for n in (least, 33, most, most + 1)] == [least, 33, most, most]

@@ -271,6 +271,18 @@ def test_a_transform_that_learns_and_an_order_that_follows_resume_too(
     assert same_weights(whole, parted)
 
 
+def test_a_run_that_calls_its_own_state_the_codebook_goes_on(recipe: Recipe, data: Portraits, tmp_path: Path) -> None:
+    """As all did before there were kinds."""
+    assert run(recipe, tmp_path / "run", data)
+    path, saved = tmp_path / "run" / "checkpoint.pt", checkpoint(tmp_path / "run")
+    own = saved.pop("kind")
+    torch.save(saved | {"codebook": own}, path)
+    assert run(recipe, tmp_path / "run", data)
+    again = checkpoint(tmp_path / "run")["kind"]
+    assert again.keys() == own.keys()
+    assert all(torch.equal(again[name], own[name]) for name in own)
+
+
 def test_the_first_faces_of_a_batch_are_searched() -> None:
     model = tiny_model("tiny-progressive")
     assert isinstance(model, Progressive)

@@ -21,7 +21,7 @@ from tests.unit.training.conftest import picture
 from training.data import prepare as module
 from training.data.journal import read_rows
 from training.data.portraits import MARGIN, open_portraits
-from training.data.prepare import Settings, add_command, prepare
+from training.data.prepare import Settings, add_command, find, prepare
 
 FILES = ("portraits.bin", "index.csv", "refused.csv", "dataset.json", "report.md", "contact.png")
 TRAIN = Settings("faces", "for tests", split="train")
@@ -223,6 +223,13 @@ class TestPeopleAndSplits:
 
 
 class TestFolders:
+    def test_what_file_managers_leave_is_no_picture(self, tmp_path: Path) -> None:
+        photos = tmp_path / "photos"
+        for name in ("a.jpg", "._a.jpg", "__MACOSX/b.jpg", "c/._d.png"):
+            (photos / name).parent.mkdir(parents=True, exist_ok=True)
+            (photos / name).write_bytes(b"anything")
+        assert find(photos, tmp_path / "out") == {"a.jpg": 8}
+
     def test_nothing_to_prepare(self, tmp_path: Path) -> None:
         with pytest.raises(FileNotFoundError, match="nowhere is not a folder"):
             prepare(tmp_path / "nowhere", tmp_path / "out", TRAIN)
