@@ -1,36 +1,48 @@
 # Two images: `serve`, the default, and `train` (docker build --target train).
 #
-# TORCH says which build of torch goes in:
-#   any   the one that pip prefers: the CPU build where an index offers it, otherwise the index's standard build. For
-#         Linux that is usually the CUDA build: it serves without a GPU too, but takes several gigabytes.
-#   cpu   the CPU build or none. PIP_EXTRA_INDEX_URL must then be the index of torch's CPU wheels.
-#   cuda  the standard build, even if PIP_EXTRA_INDEX_URL offers another.
+# TORCH_INDEX says where torch comes from, see deploy/install_torch.py: by default, and on a machine that builds without
+# a GPU, the CPU build of PyTorch's own index; `plain` for the CUDA build; or the address of another index.
+# PIP_INDEX_URL and PIP_EXTRA_INDEX_URL name a mirror for all packages. Whatever they say, what is installed has the
+# versions and hashes of requirements/.
 
-# Any Debian-like image with python3 (3.11 or newer), venv and pip.
-ARG BASE=python:3.11-slim-bookworm
+# Any Debian-like image with python3 (3.11 or newer), venv and pip. The digest is of all platforms; a newer one is what
+# `docker buildx imagetools inspect python:3.11-slim-bookworm` prints.
+ARG BASE=python:3.11-slim-bookworm@sha256:a36c24f9cbdf4fd0f52d67f0823eeac19c2028c637cecc392d97f980d4fec56b
 
-FROM ${BASE} AS build
-ARG TORCH=any
+FROM ${BASE} AS tools
+ARG PIP_INDEX_URL
+ARG PIP_EXTRA_INDEX_URL
+WORKDIR /build
+COPY requirements requirements
+# What makes the wheel and the list of what is in the image; it stays outside.
+RUN --mount=type=cache,target=/root/.cache/pip \
+    python3 -m venv /opt/tools && /opt/tools/bin/python -m pip install --no-deps --require-hashes \
+    -r requirements/build.txt -r requirements/sbom.txt
+
+FROM tools AS build
+ARG TORCH_INDEX
+ARG PIP_INDEX_URL
 ARG PIP_EXTRA_INDEX_URL
 # pip stays outside: what serves has no use for an installer.
 RUN python3 -m venv --without-pip /opt/cameo
-WORKDIR /build
-# Without its code the project is a list of dependencies and a version; so a change of code installs nothing anew.
-COPY pyproject.toml LICENSE ./
+COPY deploy/install_torch.py deploy/install_torch.py
 RUN --mount=type=cache,target=/root/.cache/pip \
-    version=$(sed -n 's/^ *"torch==\([^"]*\)".*/\1/p' pyproject.toml); \
-    case "$TORCH" in \
-        any) torch="torch==$version" ;; \
-        cpu) torch="torch===$version+cpu" ;; \
-        cuda) torch="torch===$version" ;; \
-        *) echo "TORCH=$TORCH is none of any, cpu, cuda" >&2; exit 2 ;; \
-    esac; \
-    python3 -m pip --python /opt/cameo/bin/python install "$torch" '.[fast]'
+    python3 deploy/install_torch.py /opt/cameo/bin/python && \
+    python3 -m pip --python /opt/cameo/bin/python install --no-deps --require-hashes -r requirements/serve.txt
+# A change of code installs nothing anew but this. The models are copied below, where a newer store may be mounted.
+COPY pyproject.toml README.md LICENSE ./
+COPY cameo cameo
+RUN mkdir model_store && /opt/tools/bin/python -m pip wheel --no-deps --no-build-isolation --no-index -w dist . && \
+    python3 -m pip --python /opt/cameo/bin/python install --no-deps --no-index dist/*.whl && \
+    ln -s /srv/cameo/model_store "$(/opt/cameo/bin/python -I -c 'import cameo; print(cameo.__path__[0])')"
+RUN /opt/tools/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --of JSON \
+    --output-file sbom.cdx.json /opt/cameo/bin/python
 
 FROM build AS build-train
+ARG PIP_INDEX_URL
 ARG PIP_EXTRA_INDEX_URL
 RUN --mount=type=cache,target=/root/.cache/pip \
-    python3 -m pip --python /opt/cameo/bin/python install '.[training]'
+    python3 -m pip --python /opt/cameo/bin/python install --no-deps --require-hashes -r requirements/training.txt
 
 FROM ${BASE} AS runtime
 ARG REVISION=unknown
@@ -49,7 +61,6 @@ USER 1000:1000
 
 FROM runtime AS train
 COPY --from=build-train /opt/cameo /opt/cameo
-COPY cameo cameo
 COPY training training
 # matplotlib keeps a list of fonts; whoever the user is, it may write here.
 ENV MPLCONFIGDIR=/tmp/matplotlib
@@ -58,7 +69,7 @@ CMD ["--help"]
 
 FROM runtime AS serve
 COPY --from=build /opt/cameo /opt/cameo
-COPY cameo cameo
+COPY --from=build /build/sbom.cdx.json sbom.cdx.json
 COPY app app
 COPY model_store model_store
 ENV CAMEO_HOST=0.0.0.0 \

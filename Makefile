@@ -1,5 +1,7 @@
 PYTHON ?= python3
 PORT ?= 8000
+# How pytest uses the cores; PARALLEL= runs one test after the other.
+PARALLEL ?= --numprocesses logical --maxprocesses 8 --dist loadfile
 DOCKER ?= docker
 
 VENV := .venv
@@ -7,20 +9,20 @@ BIN := $(VENV)/bin
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help run test check format bench bench-load chaos image clean
+.PHONY: help run test check format bench bench-load chaos lock image clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  PYTHON=$(PYTHON) is the interpreter that makes $(VENV); ARGS='...' goes to pytest and to the benchmark."
-	@echo "  pip fetches torch as it is configured: on Linux that is usually the CUDA build, which also runs without a"
-	@echo "  GPU. For the smaller CPU build, set PIP_EXTRA_INDEX_URL to the index of torch's CPU wheels."
+	@echo "  On Linux without an NVIDIA GPU, torch is the CPU build of PyTorch's index. TORCH_INDEX names another index,"
+	@echo "  or is plain: torch as pip's own index has it."
 
 run: $(VENV)/.run ## set up and serve on http://127.0.0.1:8000; PORT=9000 for another port
 	@CAMEO_PORT=$(PORT) exec $(BIN)/python -m app
 
 test: $(VENV)/.dev ## set up and run every test; ARGS='-k payload' for some
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 check: $(VENV)/.dev ## formatting, lint and types
 	$(BIN)/ruff format --check .
@@ -49,26 +51,36 @@ bench-load: $(VENV)/.bench ## measure the service under load beside its rivals, 
 chaos: $(VENV)/.dev ## thirty minutes of bad clients, restarts and version swaps; ARGS='--minutes 2' for less
 	$(BIN)/python -m bench.chaos $(ARGS)
 
-image: ## build the Docker image cameo; TORCH=cuda for GPUs, see Dockerfile
-	$(DOCKER) build --tag cameo --build-arg TORCH --build-arg PIP_EXTRA_INDEX_URL \
+lock: $(VENV)/.dev ## write requirements/*.txt anew, after a change in pyproject.toml
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m deploy.lock
+
+image: ## build the Docker image cameo, and cameo.cdx.json, which lists what is in it; TORCH_INDEX=plain for GPUs
+	$(DOCKER) build --tag cameo --build-arg TORCH_INDEX --build-arg PIP_INDEX_URL --build-arg PIP_EXTRA_INDEX_URL \
 	--build-arg REVISION="$$(git describe --always --dirty --abbrev=40)" .
+	$(DOCKER) run --rm --entrypoint cat cameo sbom.cdx.json > cameo.cdx.json
 
 clean: ## remove the virtual environment and caches; keep runs and models
-	rm -rf $(VENV) *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
-	rm -rf site
+	rm -rf $(VENV) dist site *.egg-info cameo.cdx.json .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# The files .run and .dev say what was installed and when: pyproject.toml newer than that installs anew.
-$(VENV)/.run: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --editable '.[fast]'
+# The files .run, .dev and .bench say when was installed what the lock files name: newer ones install anew.
+LOCKS := $(wildcard requirements/*.txt)
+define install
+	$(BIN)/python deploy/install_torch.py
+	$(BIN)/python -m pip install --no-deps --require-hashes -r requirements/build.txt -r requirements/$(1).txt
+	$(BIN)/python -m pip install --no-deps --no-build-isolation --editable .
+endef
+
+$(VENV)/.run: pyproject.toml $(LOCKS) | $(BIN)/python
+	$(call install,serve)
 	@touch $@
 
-$(VENV)/.dev: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --editable '.[training,dev]'
+$(VENV)/.dev: pyproject.toml $(LOCKS) | $(BIN)/python
+	$(call install,dev)
 	@touch $(VENV)/.run $@
 
-$(VENV)/.bench: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --editable '.[training,dev,bench]'
+$(VENV)/.bench: pyproject.toml $(LOCKS) | $(BIN)/python
+	$(call install,bench)
 	@touch $(VENV)/.run $(VENV)/.dev $@
 
 $(BIN)/python:

@@ -89,7 +89,7 @@ class Settings(BaseSettings):
     backend: str = Field(
         default="auto",
         pattern=r"^(auto|torch|onnx)$",
-        description="what runs the models; auto: ONNX Runtime on CPUs; with torch, OpenCV finds the faces",
+        description="what runs the models; auto: ONNX Runtime on CPUs, torch on GPUs",
     )
     max_body_bytes: int = Field(default=16 * 2**20, ge=1024, description="largest request body, in bytes")
     batch_items: int = Field(
@@ -113,7 +113,7 @@ class Settings(BaseSettings):
     )
     effort: Effort | None = Field(
         default=None,
-        description="effort of all requests that name none; by default good with the extra fast, and fast for batches",
+        description="effort of all requests that name none; by default good, and fast for batches",
     )
     log_level: str = Field(
         default="info", pattern=r"^(debug|info|warning|error)$", description="lowest level that is logged"

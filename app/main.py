@@ -119,6 +119,6 @@ def _document(app: FastAPI, keys_needed: bool, max_deadline_ms: int) -> None:
 
 def _version() -> str:
     try:
-        return version("cameo")
+        return version("cameo-faces")
     except PackageNotFoundError:
         return "0+unknown"

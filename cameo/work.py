@@ -58,13 +58,22 @@ class Pipeline:
         assert self._weights
         return SFace(self._weights).to(self._device)
 
+    @property
+    def usual_effort(self) -> tuple[str, str]:
+        """The effort of a request that names none, and why it is that."""
+        if self._effort:
+            return self._effort, "asked for, and for batches, too"
+        if not self.searches:
+            return "fast", f"a search needs {NO_RECOGNISER}"
+        return "good", "the default; it is fast for batches, and for models with one rate"
+
     def effort(self, coder: Coder, wanted: str | None, *, many: bool = False) -> str:
         """How hard to search for a portrait's tokens, or for those of ``many``.
 
         InvalidParameter where the model, or this pipeline, cannot do what is ``wanted``.
         """
         if wanted is None:
-            usual = self._effort or ("fast" if many or not self.searches else "good")
+            usual = "fast" if many and not self._effort else self.usual_effort[0]
             return usual if coder.searchable else "fast"
         if wanted not in ROUNDS:
             raise InvalidParameter(

@@ -28,12 +28,15 @@ async def readiness(request: Request) -> Response:
     """200 once the models are loaded and warm."""
     service: Service = request.app.state.service
     ready = service.ready and not service.draining
+    effort, effort_reason = service.pipeline.usual_effort
     answer = ReadyAnswer(
         ready=ready,
         reason=service.reason,
         device=str(service.device.torch),
         device_reason=service.device.reason,
         workers=service.scheduler.workers,
+        effort=effort,
+        effort_reason=effort_reason,
         models=[f"{e.stored.manifest.name}/{e.stored.manifest.version}" for e in service.registry.entries],
         refused=refused(service),
         store_problem=service.registry.problem,

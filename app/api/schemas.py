@@ -157,6 +157,8 @@ class ReadyAnswer(_Schema):
     device: str
     device_reason: str
     workers: int
+    effort: str = Field(description="how hard tokens are searched for where a request does not say")
+    effort_reason: str
     models: list[str]
     refused: list[RefusedInfo]
     store_problem: str | None = Field(description="why the present state of the store is not served; null if it is")

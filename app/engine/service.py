@@ -79,6 +79,7 @@ class Service:
     def start(self) -> None:
         """Load the store in the background: the process answers ``/livez`` meanwhile, and ``/readyz`` with 503."""
         log.info("device %s: %s; %d workers", self.device.torch, self.device.reason, self.scheduler.workers)
+        log.info("default effort %s: %s", *self.pipeline.usual_effort)
         self.watch.start()
 
     def _store_changed(self) -> None:

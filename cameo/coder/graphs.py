@@ -1,24 +1,19 @@
-"""ONNX graphs, read and run with the packages of the extra ``fast``."""
+"""ONNX graphs, read and run."""
 
 from collections.abc import Callable
-from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
+import onnx
+import onnxruntime
 from numpy.typing import NDArray
 
 Run = Callable[..., list[NDArray[Any]]]
 """Arrays by the names of a graph's inputs -> its outputs."""
 
 
-def installed() -> bool:
-    return all(find_spec(name) for name in ("onnx", "onnxruntime"))
-
-
 def read(data: bytes) -> Any:
     """The model of a file's bytes, its quantised weights as floats; ValueError where it is none."""
-    onnx = import_module("onnx")
     try:
         model = onnx.load_model_from_string(data)
     except Exception as error:  # of protobuf, whose package is onnx's affair
@@ -34,19 +29,18 @@ def read(data: bytes) -> Any:
 
 def weights(graph: Any) -> dict[str, NDArray[Any]]:
     """The arrays that a graph brings along, by name."""
-    to_array = import_module("onnx").numpy_helper.to_array
+    to_array = onnx.numpy_helper.to_array
     return {tensor.name: to_array(tensor) for tensor in graph.initializer}
 
 
 def attributes(node: Any) -> dict[str, Any]:
     """What a node of a graph is told beside its inputs, by name."""
-    value = import_module("onnx").helper.get_attribute_value
+    value = onnx.helper.get_attribute_value
     return {each.name: value(each) for each in node.attribute}
 
 
 def session(model: bytes) -> Run:
     """Runs in the thread that calls it: any number may at once."""
-    onnxruntime = import_module("onnxruntime")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3

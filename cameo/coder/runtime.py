@@ -46,16 +46,11 @@ class Runtime(NamedTuple):
 
 
 def runtime(model: Model, device: torch.device, backend: str) -> Runtime:
-    """``backend``: torch, onnx, or auto, which is onnx on CPUs where the extra ``fast`` is installed.
-
-    ``model`` is on the device.
-    """
+    """``backend``: torch, onnx, or auto, which is onnx on CPUs. ``model`` is on the device."""
     encoder, decoder = PixelEncoder(model).eval(), PixelDecoder(model).eval()
-    if backend == "onnx" and not graphs.installed():
-        raise ValueError("CAMEO_BACKEND=onnx needs the extra fast: pip install 'cameo[fast]'")
     if backend == "onnx" and device.type != "cpu":
         raise ValueError("CAMEO_BACKEND=onnx is for CPUs: set CAMEO_DEVICE=cpu, or leave CAMEO_BACKEND at auto")
-    if backend == "torch" or (backend == "auto" and (device.type != "cpu" or not graphs.installed())):
+    if backend == "torch" or (backend == "auto" and device.type != "cpu"):
         if device.type == "cpu":
             return Runtime(Network(_eager(encoder, device), 1), Network(_eager(decoder, device), 1), "torch")
         draw = half_or_full(decoder, samples(model), device)

@@ -1,10 +1,9 @@
 """YuNet (Wu, Peng and Yu, 2023), which finds faces and their landmarks.
 
-ONNX Runtime takes a third of the time that OpenCV takes, and gives the same but for thousandths of a pixel; OpenCV is
-always there.
+ONNX Runtime takes a third of the time that OpenCV's own FaceDetectorYN takes, and any number of threads may run it at
+once; a test holds that both find the same but for thousandths of a pixel.
 """
 
-from collections.abc import Callable
 from typing import Final
 
 import cv2
@@ -13,9 +12,6 @@ from numpy.typing import NDArray
 
 from cameo.coder import graphs
 
-Detect = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
-"""A picture HWC, BGR -> a row for each face: x, y, width, height, x and y of five landmarks in px, and its score."""
-
 SCORE: Final = 0.7
 """What YuNet must give a face, of at most 1, for it to count as one. Portraits get about 0.93, look-alikes 0.65."""
 
@@ -23,43 +19,18 @@ _OVERLAP = 0.3  # of two faces, over their union: beyond it the less likely one 
 _STRIDES = (8, 16, 32)  # px from one place at which a face may be to the next
 
 
-def detector(weights: bytes, onnx: bool) -> Detect:
-    """By ONNX Runtime or OpenCV, and for any number of threads; ValueError for weights that are not YuNet's."""
-    try:
-        detect = _OnnxRuntime(weights) if onnx else _OpenCV(weights)
-        detect(np.zeros((32, 32, 3), np.uint8))
-    except Exception as error:  # each has a class of its own, and none says more than this
-        raise ValueError("not a readable YuNet model") from error
-    return detect
+class Detector:
+    """A picture HWC, BGR -> a row for each face: x, y, width, height, x and y of 5 landmarks in px, and its score."""
 
-
-class _OpenCV:
     def __init__(self, weights: bytes) -> None:
-        self._weights = np.frombuffer(weights, np.uint8)
-        # OpenCV's detector keeps the input size and its buffers, so two threads must not be in one at a time. A lock
-        # would make photos queue behind each other, and thread-locals would load it anew in every thread that a pool
-        # starts; the idle list holds as many as ever ran at once, and no more.
-        self._idle = [self._load()]
-
-    def __call__(self, picture_HWC: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """``weights`` are a file's bytes; ValueError where it is not YuNet's."""
         try:
-            detector = self._idle.pop()
-        except IndexError:
-            detector = self._load()
-        try:
-            detector.setInputSize(picture_HWC.shape[1::-1])
-            rows = detector.detect(picture_HWC)[1]
-        finally:
-            self._idle.append(detector)
-        return np.empty((0, 15), np.float32) if rows is None else np.asarray(rows, np.float32)
+            self._load(weights)
+            self(np.zeros((32, 32, 3), np.uint8))
+        except Exception as error:  # each part has a class of its own, and none says more than this
+            raise ValueError("not a readable YuNet model") from error
 
-    def _load(self) -> cv2.FaceDetectorYN:
-        no_config = np.empty(0, np.uint8)
-        return cv2.FaceDetectorYN.create("onnx", self._weights, no_config, (32, 32), SCORE, _OVERLAP)
-
-
-class _OnnxRuntime:
-    def __init__(self, weights: bytes) -> None:
+    def _load(self, weights: bytes) -> None:
         model = graphs.read(weights)
         height, width = model.graph.input[0].type.tensor_type.shape.dim[2:]
         height.dim_param, width.dim_param = "height", "width"  # the file says 640

