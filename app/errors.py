@@ -6,7 +6,8 @@
     │   ├── TruncatedImage        400
     │   ├── UnsupportedImage      415       a format we do not decode
     │   ├── TooManyPixels         422
-    │   └── NoFace                422
+    │   ├── NoFace                422
+    │   └── TooManyFaces          422       where only one is wanted
     ├── PayloadError                        the bytes that should be a payload
     │   ├── EmptyPayload          400
     │   ├── TruncatedPayload      400
@@ -88,6 +89,10 @@ class TooManyPixels(ImageError):
 
 class NoFace(ImageError):
     status, type, title = 422, "no-face", "No face was found"
+
+
+class TooManyFaces(ImageError):
+    status, type, title = 422, "too-many-faces", "Several faces were found where only one is wanted"
 
 
 class PayloadError(CameoError):

@@ -21,7 +21,7 @@ from app.engine.jobs import Call, Job, Lane, Timings
 from app.engine.models import Coder
 from app.engine.scheduler import Kind, Scheduler
 from app.engine.watch import Watch
-from app.errors import InvalidParameter, NotReady, OverlongPayload, UnknownVersion
+from app.errors import InvalidParameter, NotReady, OverlongPayload, TooManyFaces, UnknownVersion
 from app.images import decode, encode, megapixels
 from app.metrics import Metrics
 from app.nn.recogniser import SFace
@@ -152,29 +152,38 @@ class Service:
             raise NotReady(f"not ready: {self.reason}", reason=self.reason, retry_after=1)
 
     def compress(
-        self, data: bytes, frame: str, coder: Coder, max_bytes: int | None, effort: str, likeness: bool,
+        self, data: bytes, frame: str, face: str, coder: Coder, max_bytes: int | None, effort: str, likeness: bool,
         timings: Timings,
     ) -> Work[Compressed]:  # fmt: skip
         """An uploaded picture to a payload of at most ``max_bytes``, with an :meth:`effort`, and its :meth:`likeness`.
 
-        ImageError or BudgetTooSmall, at once.
+        ``face``: "largest" takes the most prominent one, "only" refuses a picture with several. ImageError,
+        BudgetTooSmall or InvalidParameter, at once.
         """
         budget = coder.budget(max_bytes)
+        if face == "only" and frame == "asis":
+            raise InvalidParameter("face=only needs frame=auto: frame=asis looks for no face", parameter="face")
         judged = " judged" if likeness else ""
         kind = Kind(f"compress {frame} {coder.size} {effort}{judged}", megapixels(data, self.settings.max_pixels))
 
         def job() -> Job[Compressed]:
             framed = self.frame(data, frame, coder.size, timings)
+            if face == "only" and framed.faces is not None and framed.faces > 1:
+                raise TooManyFaces(
+                    f"{framed.faces} faces were found: send a picture of one, or take the most prominent one with "
+                    "face=largest",
+                    faces=framed.faces, limit=1,
+                )  # fmt: skip
             tokens = yield from self.tokens(framed.portrait, coder, budget, effort, timings)
             with timings.stage("encode"):
                 payload, held = coder.pack_first(tokens, budget)
             cosine = None
             if likeness:
                 # A search saw the face before its last rounding: what the payload gives is looked at anew.
-                face = yield Call(coder.decoding, held)
+                drawn = yield Call(coder.decoding, held)
                 with timings.stage("judge"):
                     assert self.judge
-                    cosine = self.judge.similarity(framed.portrait, face)
+                    cosine = self.judge.similarity(framed.portrait, drawn)
             return Compressed(coder, effort, len(data), framed, held, payload, cosine, check(framed, cosine))
 
         return Work(job(), kind, coder.searching if ROUNDS[effort] else coder.encoding)
