@@ -72,7 +72,7 @@ def _streamed(what: str) -> dict[str, Any]:
     responses={
         200: _streamed("A line has `index`, `name`, and either `payload` in base64, `bytes`, `model`, `version`, "
                        "`likeness` and `warnings`, or `problem`."),
-        **problems.responses(*PICTURE_ERRORS, errors.BudgetTooSmall, *BATCH_ERRORS),
+        **problems.responses(*PICTURE_ERRORS, errors.TooManyFaces, errors.BudgetTooSmall, *BATCH_ERRORS),
     },
     openapi_extra=_open_body(
         {ZIP: "the pictures in it", TAR: "the pictures in it", GZIPPED[0]: "a tar, compressed"},
@@ -97,7 +97,7 @@ async def compress_batch(request: Request, wanted: Annotated[Wanted, Query()]) -
     items = await _pictures(request)
 
     async def compute(batch: Batch, data: bytes, timings: Timings) -> Answer:
-        work = service.compress(data, wanted.frame, coder, wanted.max_bytes, effort, likeness, timings)
+        work = service.compress(data, wanted.frame, wanted.face, coder, wanted.max_bytes, effort, likeness, timings)
         done = await batch.run(work, timings)
         observed(service, coder, done, len(data))
         return Answer(coder, done.payload, PAYLOAD, doubts(done))

@@ -54,6 +54,10 @@ class Wanted(BaseModel):
         int | None, Query(description="largest payload wanted, bytes; default: the version's default rate", ge=1)
     ] = None
     frame: FrameMethod = "auto"
+    face: Annotated[
+        Literal["largest", "only"],
+        Query(description="of several faces: largest takes the most prominent one, only refuses the picture"),
+    ] = "largest"
     effort: WantedEffort = None
     likeness: Annotated[
         bool | None,
@@ -74,7 +78,7 @@ class Wanted(BaseModel):
             "description": "JSON with everything, or the payload alone with the same facts in headers.",
             "content": {PAYLOAD: {"schema": {"type": "string", "format": "binary"}}},
         },
-        **responses(*PICTURE_ERRORS, errors.BudgetTooSmall),
+        **responses(*PICTURE_ERRORS, errors.TooManyFaces, errors.BudgetTooSmall),
     },
     openapi_extra=REQUEST_BODY | {"parameters": [DEADLINE_PARAMETER]},
 )
@@ -93,7 +97,9 @@ async def compress(request: Request, wanted: Annotated[Wanted, Query()]) -> Resp
     effort = service.pipeline.effort(coder, wanted.effort)
     likeness = service.pipeline.judges(wanted.likeness, effort)
     data = await read_image(request)
-    work = service.compress(data, wanted.frame, coder, wanted.max_bytes, effort, likeness, request.state.timings)
+    work = service.compress(
+        data, wanted.frame, wanted.face, coder, wanted.max_bytes, effort, likeness, request.state.timings
+    )
     done = await run(request, work)
     sizes = observed(service, coder, done, len(data))
     facts = doubts(done)
