@@ -106,9 +106,8 @@ class Scheduler:
         now, limit = time.perf_counter(), self._queue_seconds
         wait = self._wait(now)
         time_left = slack * HOPE * (timings.began + deadline - now)
-        late = (
-            wait + cost * (self._pace(now) if wait else 1.0) > time_left
-        )  # who has the machine may have what it takes
+        needs = cost * self._pace(now) if wait else cost  # who has the machine alone may have what it takes
+        late = wait + needs > time_left
         # Whose deadline allows as much waiting as the queue does is refused for the queue's length.
         if late and (cost > time_left or HOPE * deadline < limit):
             waiting = "it would take {:.0f} ms from now" if cost else "{:.0f} ms of work are waiting"

@@ -34,7 +34,7 @@ log = logging.getLogger("cameo.service")
 
 T = TypeVar("T")
 
-ROUND_SECONDS = 0.03  # of CPU time, for a round of a search, until some have been measured
+ROUND_SECONDS = 0.06  # of CPU time, for a round of a search, until some have been measured
 MOST_PAYLOAD_BYTES = 2**16  # far above any payload; the checksum of a whole upload would hold up other requests
 
 
