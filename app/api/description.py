@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from app.api import access
 from app.api.problems import MEDIA_TYPE, responses
 from app.api.run import DEADLINE
-from app.api.schemas import Problem
+from app.api.schemas import Problem, ReconstructRequest, ShortenRequest
 from cameo import errors
 from cameo.errors import CameoError
 
@@ -87,7 +87,9 @@ def describe(app: FastAPI, keys_needed: bool, max_deadline_ms: int) -> None:
 
 def _complete(document: dict[str, Any], keys_needed: bool, max_deadline_ms: int) -> None:
     components = document["components"]
-    components["schemas"].setdefault("Problem", Problem.model_json_schema())
+    for schema in (Problem, ReconstructRequest, ShortenRequest):  # which FastAPI does not see
+        described = schema.model_json_schema(ref_template="#/components/schemas/{model}")
+        components["schemas"] |= described.pop("$defs", {}) | {schema.__name__: described}
     components["headers"] = {
         name: {"description": text, "schema": {"type": "string"}} | ({"required": True} if name in REQUIRED else {})
         for name, text in HEADERS.items()

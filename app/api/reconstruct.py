@@ -36,7 +36,7 @@ def _body(schema: type[BaseModel]) -> dict[str, Any]:
             "description": f"A payload: its bytes, as {' or '.join(PAYLOADS)}, or JSON.",
             "content": {
                 JSON: {
-                    "schema": schema.model_json_schema(ref_template="#/components/schemas/{model}"),
+                    "schema": {"$ref": f"#/components/schemas/{schema.__name__}"},
                     "example": {"payload": PAYLOAD_EXAMPLE},
                 },
                 OCTETS: BINARY,
