@@ -21,13 +21,6 @@ T = TypeVar("T")
 DEADLINE = "Cameo-Deadline-Ms"
 _DEADLINE = re.compile("[1-9][0-9]{0,7}")
 
-DEADLINE_PARAMETER = {
-    "name": DEADLINE, "in": "header", "required": False,
-    "description": "milliseconds from the request's head within which the answer is of use; what cannot be done in "
-    "time is refused, or dropped, with 504. Default: the service's",
-    "schema": {"type": "integer", "minimum": 1},
-}  # fmt: skip
-
 
 async def run(request: Request, work: Work[T]) -> T:
     """The result of ``work``; what it raises, Overloaded, DeadlineExceeded or ClientLeft."""
