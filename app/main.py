@@ -9,7 +9,7 @@ from fastapi import Depends, FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.middleware.cors import CORSMiddleware
 
-from app.api import access, batch, compare, compress, health, models, pages, problems, reconstruct
+from app.api import access, batch, card, compare, compress, health, models, pages, problems, reconstruct
 from app.api.bodies import Budget, LimitBodies
 from app.api.description import describe
 from app.api.middleware import Head, Observe
@@ -34,12 +34,12 @@ UNPACKED = 4  # items of all batches that are in memory, for each worker
 SAMPLE_SECONDS = 1.0
 GIVEN_HEADERS = (
     "Cameo-Model", "Cameo-Sizes", "Cameo-Tokens", "Cameo-Effort", "Cameo-Frame", "Cameo-Likeness", "Cameo-Warnings",
-    "Server-Timing", "X-Request-Id", "traceparent", "Retry-After", "WWW-Authenticate",
+    "Cameo-Card", "Server-Timing", "X-Request-Id", "traceparent", "Retry-After", "WWW-Authenticate",
 )  # fmt: skip
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """The ASGI application. ValueError where a setting cannot be met: a device, a detector, a judge, keys."""
+    """The ASGI application. ValueError where a setting cannot be met: a device, a detector, a judge, a key."""
     access.require_keys(settings)
     metrics = Metrics()
     keys = access.Keys(settings.keys, settings.key_per_minute, metrics) if settings.keys else None
@@ -66,7 +66,7 @@ def create_app(settings: Settings) -> FastAPI:
     )  # fmt: skip
     app.state.service = service
     app.state.unpacked = asyncio.Semaphore(UNPACKED * service.scheduler.workers)
-    for resource in (compress, reconstruct, batch, compare, models, health):
+    for resource in (compress, reconstruct, batch, compare, card, models, health):
         app.include_router(resource.router, dependencies=[Depends(refuse_unknown)])
     app.include_router(pages.router)
     problems.install(app)
@@ -75,7 +75,7 @@ def create_app(settings: Settings) -> FastAPI:
         LimitBodies, limit=settings.max_body_bytes, json_limit=service.json_bytes,
         budget=Budget.of(settings),
     )  # fmt: skip
-    at_work = [resource.router for resource in (compress, reconstruct, batch, compare)]
+    at_work = [resource.router for resource in (compress, reconstruct, batch, compare, card)]
     app.add_middleware(Admission, service=service, routers=at_work)
     if keys:
         app.add_middleware(access.Access, keys=keys, metrics=metrics)

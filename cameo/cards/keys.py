@@ -15,6 +15,7 @@ from typing import Final, Self
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from cwt import COSEKey
+from cwt.cose_key_interface import COSEKeyInterface
 
 from cameo.errors import InvalidKey, InvalidParameter, quoted
 
@@ -29,7 +30,7 @@ class SigningKey:
     """The private key of an issuer."""
 
     issuer: str
-    cose: COSEKey = field(repr=False)
+    cose: COSEKeyInterface = field(repr=False)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
@@ -65,7 +66,7 @@ def make_keys(issuer: str, folder: str | os.PathLike[str]) -> tuple[Path, Path]:
     return private, public
 
 
-Issuers = Mapping[str, tuple[COSEKey, ...]]
+Issuers = Mapping[str, tuple[COSEKeyInterface, ...]]
 """The public keys that are trusted, by the name of their issuer."""
 
 
@@ -73,7 +74,7 @@ def load_issuers(folder: str | os.PathLike[str]) -> Issuers:
     """The public keys in a folder, ``*.pem``; private keys beside them are passed over. InvalidKey."""
     if not Path(folder).is_dir():
         raise InvalidKey(f"{folder} is no folder; trusted issuers are a folder of public keys, *{PUBLIC}")
-    trusted: dict[str, tuple[COSEKey, ...]] = {}
+    trusted: dict[str, tuple[COSEKeyInterface, ...]] = {}
     for file in sorted(Path(folder).glob(f"*{PUBLIC}")):
         if not file.name.endswith(PRIVATE):
             issuer, key = _load(file)
@@ -81,7 +82,7 @@ def load_issuers(folder: str | os.PathLike[str]) -> Issuers:
     return trusted
 
 
-def _load(file: Path) -> tuple[str, COSEKey]:
+def _load(file: Path) -> tuple[str, COSEKeyInterface]:
     try:
         with file.open("rb") as opened:
             text = opened.read(MOST_BYTES).decode()

@@ -76,7 +76,7 @@ def _find_codes(pixels_HWC: NDArray[np.uint8]) -> list[str]:
     Smaller pictures have less noise, and their modules the size that the reader is made for.
     """
     for image in _sizes(Image.fromarray(pixels_HWC).convert("L")):
-        found = zxingcpp.read_barcodes(image, zxingcpp.BarcodeFormat.QRCode)
+        found = zxingcpp.read_barcodes(image, zxingcpp.BarcodeFormats(zxingcpp.BarcodeFormat.QRCode))
         texts = dict.fromkeys(code.text for code in found if code.text)
         if texts:
             return list(texts)

@@ -2,10 +2,11 @@
 
 import io
 import json
+from collections.abc import Mapping
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import segno
 import typst
@@ -17,7 +18,11 @@ from cameo.errors import CardTooLarge
 if TYPE_CHECKING:
     from cameo.cards.card import Card
 
-_FORMATS: Final = {"application/pdf": "pdf", "image/png": "png", "image/svg+xml": "svg"}
+_FORMATS: Final[Mapping[str, Literal["pdf", "png", "svg"]]] = {
+    "application/pdf": "pdf",
+    "image/png": "png",
+    "image/svg+xml": "svg",
+}
 _QUIET: Final = 4  # modules around a QR code
 _MOST_DOTS: Final = 370  # of 1/300 inch, for the code with larger modules; with the least it may be larger
 _MODULES: Final = (6, 5, 4)  # dots: .51, .42 and .34 mm
@@ -33,7 +38,7 @@ def draw(card: "Card", media_type: str, dpi: int) -> bytes:
     data = json.dumps(_data(card))
     try:
         return typst.compile(
-            _template(), font_paths=fonts(), ignore_system_fonts=True, format=_FORMATS[media_type], ppi=dpi,  # type: ignore[call-overload]
+            _template(), font_paths=fonts(), ignore_system_fonts=True, format=_FORMATS[media_type], ppi=dpi,
             sys_inputs={"card": data},
         )  # fmt: skip
     except typst.TypstError as error:

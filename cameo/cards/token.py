@@ -9,6 +9,7 @@ from typing import Any, Final
 import base45
 import cbor2
 from cwt import COSE
+from cwt.cose_key_interface import COSEKeyInterface
 from cwt.enums import COSEAlgs
 from cwt.exceptions import CWTError
 
@@ -40,8 +41,8 @@ class Token:
     payload: bytes | None
     _signed: bytes = field(repr=False)
 
-    def is_signed_by(self, key: Any) -> bool:
-        """Whether the signature is this key's, a public COSEKey."""
+    def is_signed_by(self, key: COSEKeyInterface) -> bool:
+        """Whether the signature is this key's."""
         with suppress(CWTError, ValueError):
             COSE.new().decode(self._signed, key)
             return True
@@ -66,7 +67,8 @@ def sign(
         IDENTITY: claims.to_map() | {FACE: [face]},
     }
     signed = COSE.new(alg_auto_inclusion=True).encode_and_sign(cbor2.dumps(body), key.cose)
-    return base45.b45encode(zlib.compress(signed, 9)).decode()
+    text: bytes = base45.b45encode(zlib.compress(signed, 9))
+    return text.decode()
 
 
 def unpack(text: str) -> Token:
@@ -106,7 +108,9 @@ def _from_base45(text: str) -> bytes:
     with suppress(ValueError):
         data = base45.b45decode(text)
     if len(data) < 8 or data[0] & 0x0F != zlib.DEFLATED or int.from_bytes(data[:2]) % 31:
-        raise NotACard(f"the QR code is no card: it holds {quoted(text[:60])}, not Base45 of zlib data", text=text[:200])
+        raise NotACard(
+            f"the QR code is no card: it holds {quoted(text[:60])}, not Base45 of zlib data", text=text[:200]
+        )
     return data
 
 
