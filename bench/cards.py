@@ -9,7 +9,7 @@ import io
 import random
 import tempfile
 import time
-from typing import Final
+from typing import Any, Final
 
 import cv2
 import numpy as np
@@ -48,10 +48,10 @@ def photograph(print_: Image.Image, random_: random.Random) -> NDArray[np.uint8]
     scale, turn = random_.uniform(*SCALE), random_.uniform(-TURN, TURN)
     corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
     off = [[random_.uniform(-1, 1) * TILT * height / 2 for _ in range(2)] for _ in corners]
-    turned = cv2.getRotationMatrix2D((width / 2, height / 2), turn, scale)
+    turned = np.array(cv2.getRotationMatrix2D((width / 2, height / 2), turn, scale), float)
     turned[:, 2] += side / 2 - np.array([width, height]) / 2
     seen = cv2.transform(np.array([corners + np.array(off, np.float32)]), turned)[0].astype(np.float32)
-    photo = cv2.warpPerspective(
+    photo: NDArray[np.floating[Any]] = cv2.warpPerspective(
         card,
         cv2.getPerspectiveTransform(corners, seen),
         (side, side),
@@ -62,7 +62,7 @@ def photograph(print_: Image.Image, random_: random.Random) -> NDArray[np.uint8]
     angle = random_.uniform(0, 2 * np.pi)
     across = np.linspace(-1, 1, side)
     ramp = (across * np.cos(angle) + across[:, None] * np.sin(angle) + 1.4) / 2.8
-    photo *= (1 - random_.uniform(*SHADE) * ramp)[..., None]
+    photo = photo * (1 - random_.uniform(*SHADE) * ramp)[..., None]
     noise = np.random.default_rng(random_.getrandbits(32)).normal(0, random_.uniform(*NOISE), photo.shape)
     file = io.BytesIO()
     Image.fromarray(np.clip(photo + noise, 0, 255).astype(np.uint8)).save(

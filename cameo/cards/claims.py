@@ -61,7 +61,7 @@ _CHOICES: Final[Mapping[str, tuple[str, ...]]] = {"gender": get_args(Gender), "m
 class Claims(BaseModel):
     """All are optional. Names are those of the specification, in snake case."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     id: Text | None = Field(default=None, description="number of the person, or of the card")
     version: Text | None = Field(default=None, description="version of the data")

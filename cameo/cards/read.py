@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final, Literal
 
 import numpy as np
@@ -102,7 +102,7 @@ def _judge(token: Token, issuers: Issuers, now: datetime) -> tuple[State, str]:
     if not any(token.is_signed_by(key) for key in keys):
         return "broken", f"the signature is not that of {token.issuer}: the card was changed, or somebody else made it"
     if token.expires and token.expires <= now:
-        return "expired", f"the card expired on {token.expires:%Y-%m-%d}"
+        return "expired", f"the last day of the card was {token.expires - timedelta(seconds=1):%Y-%m-%d}"
     if token.not_before and now < token.not_before:
         return "not-yet-valid", f"the card is valid from {token.not_before:%Y-%m-%d} on"
     return "valid", f"signed by {token.issuer}"

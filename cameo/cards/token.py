@@ -39,7 +39,7 @@ class Token:
     expires: datetime | None
     claims: Claims
     payload: bytes | None
-    _signed: bytes = field(repr=False)
+    _signed: cbor2.CBORTag = field(repr=False)
 
     def is_signed_by(self, key: COSEKeyInterface) -> bool:
         """Whether the signature is this key's."""
@@ -73,9 +73,9 @@ def sign(
 
 def unpack(text: str) -> Token:
     """NotACard for the text of some other QR code, DamagedCard where it began as a card's."""
-    signed = _inflate(_from_base45(text.rstrip("\r\n")))
+    plain = _inflate(_from_base45(text.rstrip("\r\n")))
     try:
-        cose = cbor2.loads(signed)
+        cose = cbor2.loads(plain)
         if isinstance(cose, cbor2.CBORTag) and cose.tag == _CWT:
             cose = cose.value
         if not isinstance(cose, cbor2.CBORTag) or cose.tag != _SIGN1:
@@ -92,7 +92,7 @@ def unpack(text: str) -> Token:
             raise DamagedCard("the name of the card's issuer is no text")
         expires, not_before, issued = (_time(body.get(number)) for number in (EXPIRES, NOT_BEFORE, ISSUED))
         return Token(
-            text, issuer, issued, not_before, expires, Claims.from_map(identity), _payload(identity), signed
+            text, issuer, issued, not_before, expires, Claims.from_map(identity), _payload(identity), cose
         )  # fmt: skip
     except (cbor2.CBORDecodeError, ValueError, TypeError, AttributeError, RecursionError, InvalidParameter) as error:
         raise DamagedCard(f"the card's data cannot be read: {quoted(str(error))}") from error
