@@ -51,7 +51,7 @@ def photograph(print_: Image.Image, random_: random.Random) -> NDArray[np.uint8]
     turned = np.array(cv2.getRotationMatrix2D((width / 2, height / 2), turn, scale), float)
     turned[:, 2] += side / 2 - np.array([width, height]) / 2
     seen = cv2.transform(np.array([corners + np.array(off, np.float32)]), turned)[0].astype(np.float32)
-    photo: NDArray[np.floating[Any]] = cv2.warpPerspective(
+    photo: Any = cv2.warpPerspective(
         card,
         cv2.getPerspectiveTransform(corners, seen),
         (side, side),

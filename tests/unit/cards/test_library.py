@@ -29,7 +29,7 @@ def test_a_photo_becomes_a_card_and_is_read(tiny: cameo.Cameo, folder: Path, tmp
     for given in (tmp_path / "card.png", str(tmp_path / "card.png"), card.text):
         read = tiny.read_card(given, issuers=folder)
         assert read.is_valid
-        assert (read.claims, read.payload) == (cameo.Claims(**CLAIMS), card.payload)
+        assert (read.claims, read.payload) == (cameo.Claims.of(CLAIMS), card.payload)
         assert read.text == card.text
     assert tiny.reconstruct(card.payload).tobytes() == card.face.tobytes()
     assert tiny.read_card(card.text).state == "unknown-issuer", "nobody is trusted without a folder"

@@ -133,7 +133,7 @@ def test_letters_without_a_font_are_refused_before_anything_is_printed(make: Mak
     assert list(tmp_path.iterdir()) == []
     if not name.startswith("\ue000"):
         assert isinstance(caught.value, CannotDraw)
-        make(full_name=name).save(tmp_path / "card.txt"), "the text needs no font"
+        make(full_name=name).save(tmp_path / "card.txt")  # needs no font
 
 
 def test_long_names_are_drawn_smaller_and_not_cut(make: Make, issuers: Issuers) -> None:
