@@ -43,7 +43,7 @@ class Token:
 
     def is_signed_by(self, key: COSEKeyInterface) -> bool:
         """Whether the signature is this key's."""
-        with suppress(CWTError, ValueError):
+        with suppress(CWTError, ValueError, TypeError):
             COSE.new().decode(self._signed, key)
             return True
         return False
@@ -80,7 +80,10 @@ def unpack(text: str) -> Token:
             cose = cose.value
         if not isinstance(cose, cbor2.CBORTag) or cose.tag != _SIGN1:
             raise NotACard("the QR code holds compressed data, but no COSE_Sign1 (RFC 9052), so it is no card")
-        protected, _, body, _ = cose.value
+        protected, unprotected, body, signature = cose.value
+        if not (isinstance(unprotected, dict) and all(isinstance(p, bytes) for p in (protected, body, signature))):
+            raise DamagedCard("the card's COSE_Sign1 has parts of wrong types")
+        cose = cbor2.CBORTag(_SIGN1, [protected, {}, body, signature])  # what is not signed is not looked at
         header, body = cbor2.loads(protected), cbor2.loads(body)
         if header.get(_ALG) != COSEAlgs.EDDSA or _CRIT in header:
             raise NotACard("the card is not signed with EdDSA, or demands what is not known here")
