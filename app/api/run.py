@@ -49,7 +49,7 @@ class Admission:
             try:
                 self._service.require_ready()
                 seconds = deadline(request) / 1e3
-                self._service.scheduler.require_room(seconds, request.state.timings)
+                self._service.scheduler.admission.require_room(seconds, request.state.timings)
             except CameoError as error:
                 scope["route"] = route  # metrics and logs name it, and nothing behind this will say
                 await problem(request, error)(scope, receive, send)
@@ -69,7 +69,7 @@ class Admission:
                     async with asyncio.timeout(timings.began + seconds - time.perf_counter()):
                         message = await receive()
             except TimeoutError:
-                late = self._service.scheduler.late
+                late = self._service.scheduler.admission.late
                 raise late(timings, time.perf_counter(), seconds, "the body was not all there") from None
             whole = not message.get("more_body", False)
             return message

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from app.config import Settings
 from app.engine import memory
-from app.engine.scheduler import HOPE, Kind, Scheduler
+from app.engine.admission import HOPE, Kind
+from app.engine.scheduler import Scheduler
 from app.engine.watch import Watch
 from app.observe.metrics import Metrics
 from cameo import codec
