@@ -75,7 +75,7 @@ def _streamed(what: str, line: dict[str, Any], failed: int = 0) -> dict[str, Any
                        "`likeness` and `warnings`, or `problem`.",
                        {"payload": PAYLOAD_EXAMPLE, "bytes": 32, "model": "cameo-128", "version": 5, "likeness": None,
                         "warnings": []}) | {"headers": headers("Cameo-Model")},
-        **problems.responses(*PICTURE_ERRORS, errors.BudgetTooSmall, *BATCH_ERRORS),
+        **problems.responses(*PICTURE_ERRORS, errors.TooManyFaces, errors.BudgetTooSmall, *BATCH_ERRORS),
     },
     openapi_extra=_open_body(
         f"Pictures: fields `image` of a form, or the files of a zip or tar, as {ZIP}, {TAR}, {GZIPPED[0]} or {OCTETS}.",
@@ -108,7 +108,7 @@ async def compress_batch(request: Request, wanted: Annotated[Wanted, Query()]) -
     items = await _pictures(request)
 
     async def compute(batch: Batch, data: bytes, timings: Timings) -> Answer:
-        work = service.compress(data, wanted.frame, coder, wanted.max_bytes, effort, likeness, timings)
+        work = service.compress(data, wanted.frame, wanted.face, coder, wanted.max_bytes, effort, likeness, timings)
         done = await batch.run(work, timings)
         observe_sizes(service, coder, done, len(data))
         return Answer(coder, done.payload, PAYLOAD, doubts(done))

@@ -16,7 +16,7 @@ from app.api.schemas import CompressAnswer, Tokens
 from app.api.uploads import REQUEST_BODY, read_image
 from app.engine.service import Service
 from cameo.coder.coder import Coder
-from cameo.errors import BudgetTooSmall
+from cameo.errors import BudgetTooSmall, TooManyFaces
 from cameo.results import Compressed
 
 router = APIRouter(tags=["compression"])
@@ -33,7 +33,7 @@ router = APIRouter(tags=["compression"])
             "content": files(PAYLOAD),
             "headers": headers("Cameo-Model", *FACTS),
         },
-        **responses(*PICTURE_ERRORS, BudgetTooSmall),
+        **responses(*PICTURE_ERRORS, TooManyFaces, BudgetTooSmall),
     },
     openapi_extra=REQUEST_BODY | {"parameters": [DEADLINE_PARAMETER]},
 )
@@ -52,7 +52,9 @@ async def compress(request: Request, wanted: Annotated[Wanted, Query()]) -> Resp
     effort = service.pipeline.effort(coder, wanted.effort)
     likeness = service.pipeline.judges(wanted.likeness, effort)
     data = await read_image(request)
-    work = service.compress(data, wanted.frame, coder, wanted.max_bytes, effort, likeness, request.state.timings)
+    work = service.compress(
+        data, wanted.frame, wanted.face, coder, wanted.max_bytes, effort, likeness, request.state.timings
+    )
     done = await run(request, work)
     sizes = observe_sizes(service, coder, done, len(data))
     facts = doubts(done)

@@ -17,9 +17,9 @@ FrameMethod = Annotated[
 WantedEffort = Annotated[
     Effort | None,
     Query(
-        description="good and best search for the tokens of which the decoder makes the likest face, for some .3 and "
-        ".8 seconds of a CPU; fast takes what the encoder says. Only models with several rates have such a search. "
-        "Default: the service's: good, if nobody chose, and fast for batches"
+        description="good and best search for the tokens of which the decoder makes the most similar face, for some "
+        ".3 and .8 seconds of a CPU; fast takes what the encoder says. Only models with several rates have such a search. "
+        "Default: what CAMEO_EFFORT says, or else good, and fast for batches"
     ),
 ]
 
@@ -33,6 +33,10 @@ class Wanted(BaseModel):
         int | None, Query(description="largest payload wanted, bytes; default: the version's default rate", ge=1)
     ] = None
     frame: FrameMethod = "auto"
+    face: Annotated[
+        Literal["largest", "only"],
+        Query(description="of several faces: largest takes the most prominent one, only refuses the picture"),
+    ] = "largest"
     effort: WantedEffort = None
     likeness: Annotated[
         bool | None,

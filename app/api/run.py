@@ -25,17 +25,9 @@ _DEADLINE = re.compile("[1-9][0-9]{0,7}")
 async def run(request: Request, work: Work[T]) -> T:
     """The result of ``work``; what it raises, Overloaded, DeadlineExceeded or ClientLeft."""
     service: Service = request.app.state.service
-    try:
-        return await service.scheduler.run(
-            work.job, work.kind, work.first, deadline(request) / 1e3, request.state.timings, gone(request)
-        )
-    except CameoError as error:
-        raise forget(error)  # noqa: B904 - it is the same
-
-
-def forget(error: CameoError) -> CameoError:
-    """The error without its traceback, whose frames hold the picture, and often the error, until a full collection."""
-    return error.with_traceback(None)
+    return await service.scheduler.run(
+        work.job, work.kind, work.first, deadline(request) / 1e3, request.state.timings, gone(request)
+    )
 
 
 class Admission:

@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 from app.api import archives, problems
 from app.api.archives import Item
 from app.api.negotiate import PAYLOAD
-from app.api.run import deadline, forget, gone
+from app.api.run import deadline, gone
 from app.api.schemas import Doubts
 from app.engine.service import Service, Work
 from cameo import errors
@@ -100,7 +100,7 @@ class Batch:
                 data = await asyncio.to_thread(item.read)
                 outcome = await compute(self, data, timings)
         except CameoError as error:
-            outcome = forget(error)
+            outcome = error.with_traceback(None)  # whose frames hold the picture, and this one the error
         except (ClientLeft, asyncio.CancelledError):
             raise
         except Exception:
