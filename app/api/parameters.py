@@ -18,8 +18,8 @@ WantedEffort = Annotated[
     Effort | None,
     Query(
         description="good and best search for the tokens of which the decoder makes the most similar face, for some "
-        ".3 and .8 seconds of a CPU; fast takes what the encoder says. Only models with several rates have such a search. "
-        "Default: what CAMEO_EFFORT says, or else good, and fast for batches"
+        ".3 and .8 seconds of a CPU; fast takes what the encoder says. Only models with several rates have such a "
+        "search. Default: what CAMEO_EFFORT says, or else good, and fast for batches"
     ),
 ]
 
