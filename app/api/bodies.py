@@ -1,4 +1,4 @@
-"""Limits of request bodies: of one by its kind, of all together, and of what a compressed one becomes."""
+"""Limits of request bodies: of one by its kind, of all together, and of compressed ones once inflated."""
 
 import asyncio
 import zlib

@@ -38,8 +38,8 @@ FrameMethod = Annotated[
 WantedEffort = Annotated[
     Effort | None,
     Query(
-        description="good and best search for the tokens of which the decoder makes the likest face, for some .3 and "
-        ".8 seconds of a CPU; fast takes what the encoder says. Only models with several rates have such a search. "
+        description="good and best search for the tokens of which the decoder makes the most similar face, for some .3 "
+        "and .8 seconds of a CPU; fast takes what the encoder says. Only models with several rates have such a search. "
         "Default: the service's: good, if nobody chose, and fast for batches"
     ),
 ]

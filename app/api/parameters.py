@@ -1,4 +1,4 @@
-"""What a request asks for by names that nobody knows is refused, and not passed over."""
+"""Unknown query parameters and form fields are refused, not ignored."""
 
 from fastapi import Request
 from fastapi.routing import APIRoute

@@ -45,16 +45,16 @@ from cameo.jobs import Job, Operation, Timings
 
 T = TypeVar("T")
 
-HOPE = 0.7  # share of the time left that accepted work may be expected to take: the rest is for what nobody expects
-READ = 1.07  # by how much requests may exceed the limits once their bodies are read: refused now, they cost the most
-KEPT_SHARE = 0.5  # of the queue, at most, for those who were told to come back: the rest keeps workers busy
+HOPE = 0.7  # accepted work may be expected to take this share of the time left; the rest is a reserve
+READ = 1.07  # limits are wider by this factor once a body is read: to refuse it then would waste the most
+KEPT_SHARE = 0.5  # of the queue, at most, for clients that were told to come back; the rest keeps the workers busy
 LEAST_RETRY, MOST_RETRY = 1, 60  # seconds of Retry-After
 
 
 class Kind(NamedTuple):
-    """Jobs that take alike: as ``name`` says, and so many megapixels each.
+    """Jobs of similar cost. ``megapixels`` are those of the job's picture.
 
-    ``seconds``: what to believe that one costs without its pixels, until some have been measured.
+    ``seconds``: the estimate of a job's CPU time without its pixels, before the first measurement.
     """
 
     name: str
@@ -86,16 +86,16 @@ class Scheduler:
         self._unfinished = 0
         self._closing = False
         self._threads = [threading.Thread(target=self._work, name=f"cameo-{i}", daemon=True) for i in range(workers)]
-        metrics.follow(metrics.waiting, lambda: len(self._new) + sum(len(lane.waiting) for lane in tuple(self._lanes)))
-        metrics.follow(metrics.backlog, lambda: self._wait(time.perf_counter()) * self.workers)
+        metrics.track(metrics.waiting, lambda: len(self._new) + sum(len(lane.waiting) for lane in tuple(self._lanes)))
+        metrics.track(metrics.backlog, lambda: self._wait(time.perf_counter()) * self.workers)
         for thread in self._threads:
             thread.start()
 
     def require_room(self, deadline: float, timings: Timings) -> None:
         """Overloaded or DeadlineExceeded where nothing more is accepted; worth asking before a body is read.
 
-        ``deadline`` in seconds from the start of ``timings``. Who is refused as Overloaded is kept a turn, in which
-        nothing but the deadline counts: the queue may be longer than was expected.
+        ``deadline`` in seconds from the start of ``timings``. A client that is refused as Overloaded gets a turn: when
+        it comes back in time, only its deadline counts, for the queue may be longer than was expected.
         """
         now = time.perf_counter()
         in_turn = self._wait(now) <= READ * HOPE * deadline and self._turns.take(now)
@@ -112,8 +112,8 @@ class Scheduler:
     ) -> None:
         """Overloaded or DeadlineExceeded, unless there is room and time for work of so many seconds of CPU time.
 
-        Limits may be exceeded by the factor ``slack``. For ``kept`` others there has to be room, too. Who ``polls``
-        needs no turn.
+        Limits are multiplied by ``slack``. There must be room for ``kept`` other clients as well. A client that
+        ``polls`` (asks again and again) gets no turn.
         """
         now, limit = time.perf_counter(), self._queue_seconds
         wait = self._wait(now)
@@ -121,7 +121,7 @@ class Scheduler:
         late = (
             wait + cost * (self._pace(now) if wait else 1.0) > time_left
         )  # who has the machine may have what it takes
-        # Whose deadline allows as much waiting as the queue does is refused for the queue's length.
+        # Where the deadline allows as much waiting as the queue does, the reason is the length of the queue.
         if late and (cost > time_left or HOPE * deadline < limit):
             waiting = "it would take {:.0f} ms from now" if cost else "{:.0f} ms of work are waiting"
             why = waiting.format(1e3 * (wait + cost))
@@ -200,15 +200,15 @@ class Scheduler:
             self._condition.notify()
 
     def _leave(self, task: Task) -> None:
-        """Nobody waits for it any more, which is of no account where it has ended."""
+        """Its client no longer waits. This changes nothing where the task has ended."""
         task.left = True
-        if not task.busy:  # and it has hardly begun: what nobody wants makes nobody wait
+        if not task.busy:  # it has not begun: drop it at once, so that it delays nobody
             with self._condition, suppress(ValueError):
                 self._new.remove(task)
                 self._wanted(task, 0.0, 0.0)
 
     def _give_up(self, task: Task) -> None:
-        """Its deadline has passed while a worker was, and is, busy with it: nobody else's wait is judged by it."""
+        """Its deadline has passed, and a worker is still busy with it: do not count it in the wait of others."""
         with self._condition:
             self._backlog, task.cost = self._backlog - task.cost, 0.0
 
@@ -271,7 +271,7 @@ class Scheduler:
         return Batch(lane, tasks[0].operation, tasks)
 
     def _wanted(self, task: Task, now: float, needs: float) -> bool:
-        """False for a task, ended by this, whose client has left or which cannot be done in time any more."""
+        """Whether to go on with a task. It is ended, and False, if its client has left or it cannot be done in time."""
         if task.left:
             if now <= task.deadline:  # else its client has been told that it is late
                 self._metrics.cancelled.labels("running" if task.busy else "waiting").inc()

@@ -1,4 +1,4 @@
-"""What an entropy coder believes: how likely each decision of a progressive code is, in whole numbers alone.
+"""The probabilities for an entropy coder: how likely each decision of a progressive code is, in integers only.
 
 A NADE (Larochelle & Murray 2011), the same on every machine and in any order of summation; tokens and decisions are
 those of :mod:`cameo.codec.progressive`, the letters of shapes, too.

@@ -1,4 +1,4 @@
-"""Pictures in: decode what a stranger uploaded.
+"""Decode pictures from untrusted sources.
 
 A picture is a uint8 array of shape (height, width, 3), sRGB, opaque, upright. What it costs is known before a decoder
 sees it, see :mod:`cameo.pictures.scan`; what goes into memory is the picture as Pillow keeps it, and the array.
