@@ -1,4 +1,4 @@
-"""A server in a process of its own, what it and its children cost, and a client that costs little.
+"""A server in a process of its own, what it and its children cost, and a light client.
 
 The tests of the service start theirs with :func:`launch`, too, see ``tests/service/server.py``.
 """
@@ -111,7 +111,7 @@ class Server:
         return (self.cpu_seconds() - before) / (time.perf_counter() - began)
 
     def settle(self, idle: float = 0.0, limit: float = 20.0) -> bool:
-        """Wait until it has worked off what earlier requests left behind: whether it did within ``limit`` seconds.
+        """Wait until it has finished the work of earlier requests; False where it has not within ``limit`` seconds.
 
         ``idle`` is its :meth:`share` with nothing to do: some servers poll.
         """
@@ -122,7 +122,7 @@ class Server:
         return False
 
     def log(self) -> str:
-        """What it wrote."""
+        """What the server wrote."""
         return self._log.read_text(errors="replace")
 
     def terminate(self) -> int | None:
@@ -192,7 +192,7 @@ class Peak:
 
 
 def family(pid: int) -> list[int]:
-    """A process and all that it has started, and they in turn."""
+    """A process and all its descendants."""
     children: dict[int, list[int]] = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError, ValueError):

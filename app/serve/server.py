@@ -47,7 +47,7 @@ CLOSE = (b"connection", b"close")
 def serve(settings: Settings, listener: socket | None = None, listening: Callable[[], None] = lambda: None) -> int:
     """Until a signal ends it: the exit status. At ``listener``, if given; ``listening`` is called when it listens."""
     logs.configure(settings.log_level, settings.log_format)
-    # OpenCV warns at every start that its new engine chooses the target itself.
+    # Without this, OpenCV logs a warning about its DNN engine at every start.
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
     memory.bound()
     _allow_connections()
