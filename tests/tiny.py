@@ -1,11 +1,13 @@
 """A model store with small models of random weights, for tests that need a store but no face."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
 
+from cameo.coder import answer
 from cameo.nn import Model, build
 from cameo.nn.progressive import Progressive
 from cameo.nn.vae import VAE
@@ -71,8 +73,10 @@ def _order_planes(model: Progressive, noise: torch.Tensor) -> None:
         array.random_(-most, most + 1)
 
 
-def publish_tiny(root: Path, name: str, seed: int = 0) -> StoredVersion:
-    """The next version of a tiny model."""
+def publish_tiny(
+    root: Path, name: str, seed: int = 0, spoil: Callable[[Model], object] = lambda _: None
+) -> StoredVersion:
+    """The next version of a tiny model, whose weights are spoilt after its answer was recorded."""
     root.mkdir(exist_ok=True)
     model = tiny_model(name, seed)
     coding = model.coding()
@@ -87,12 +91,14 @@ def publish_tiny(root: Path, name: str, seed: int = 0) -> StoredVersion:
         ),
         rates=(size,) if size else PROGRESSIVE_RATES,
         default_rate=PROGRESSIVE_DEFAULT if several else None,
+        known_answer=answer.record(model, PROGRESSIVE_DEFAULT if several else None),
         training=Training(
             recipe={}, commit="none", seed=seed, data=(), steps=0, images_seen=0, seconds=0, machine="test",
             torch=torch.__version__, started=now, finished=now,
         ),
         quality={}, licence="none",
     )  # fmt: skip
+    spoil(model)
     return publish(
         root, draft, weights=lambda path: save_file(model.state_dict(), path), dtype="float32", card="# Test\n",
         check=lambda stored: None,

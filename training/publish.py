@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save
 
+from cameo.coder import answer
 from cameo.errors import RefusedVersion, StoreError
 from cameo.store.manifest import Draft, Tokens, Training
 from cameo.store.publish import next_version, publish
@@ -108,6 +109,7 @@ def publish_run(run: Run, store: Path, setting: Setting, licence: str, *, even_i
         ),
         rates=kind.rates(model),
         default_rate=kind.default_rate,
+        known_answer=answer.record(model, kind.default_rate),
         training=Training(
             recipe=recipe | ({"from": run.start} if run.start else {}), commit=run.commit, seed=recipe["seed"],
             data=state["data"], steps=state["step"],

@@ -143,7 +143,7 @@ class Stream(StreamingResponse):
 def stream(request: Request, items: list[Item], compute: Compute, media_type: str, headers: dict[str, str]) -> Response:
     """The answers as lines of JSON, or as a tar; what is computed ends when the client leaves."""
     batch = Batch(request)
-    write = _tar if media_type == TAR else _ndjson
+    write = _ndjson if media_type == NDJSON else _tar
     return Stream(write(batch, items, batch.answers(items, compute)), headers=headers, media_type=media_type)
 
 

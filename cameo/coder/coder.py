@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from cameo import codec
+from cameo.coder import answer
 from cameo.coder.runtime import MOST, runtime, stack
 from cameo.errors import BudgetTooSmall
 from cameo.faces.recogniser import Recogniser
@@ -43,20 +44,31 @@ class Coder:
         self.levels = self.coding.levels
         self._searched = searchable(self._on_device)
         self._rounds = 1 if device.type == "cpu" else MOST  # searches in a batch
-        grey = np.full((self.size, self.size, 3), 128, np.uint8)
-        payload = self._prove(grey)
+        picture = answer.synthetic_picture(self.size)
+        payload = self._prove(picture)
         labels = self.manifest.name, str(self.manifest.version)
-        self.encoding = Operation.measured((*labels, "encode"), _weak(self.encode), self._runtime.encoder.most, grey)
+        self.encoding = Operation.measured((*labels, "encode"), _weak(self.encode), self._runtime.encoder.most, picture)
         self.decoding = Operation.measured(
             (*labels, "decode"), _weak(self.decode), self._runtime.decoder.most, self.unpack(codec.unwrap(payload))
         )
         self.searching = Operation((*labels, "search"), _weak(self._improve), self._rounds, recurring=True)
 
+    @torch.inference_mode()
     def _prove(self, portrait_HWC: NDArray[np.uint8]) -> bytes:
-        """The payload of a portrait; ValueError where the manifest says another size."""
-        payload = self.pack(self.tokens(portrait_HWC), self.manifest.rates[0])
+        """The payload of a portrait; ValueError where the model is not the one that the manifest describes."""
+        z_1L = self._runtime.encoder.run(portrait_HWC.transpose(2, 0, 1).copy()[None])
+        if not np.isfinite(z_1L).all():
+            raise ValueError("its encoder gives what is not finite")
+        tokens = self.tokens(portrait_HWC)
+        payload = self.pack(tokens, self.manifest.rates[0])
         if not self.coding.several_rates and self.manifest.rates != (len(payload),):
             raise ValueError(f"payloads have {len(payload)} bytes, the manifest says {self.manifest.rates}")
+        held = self.unpack(codec.unwrap(payload))
+        if not self._model.decoder(*self._model.dequantise(torch.from_numpy(held)[None])).isfinite().all():
+            raise ValueError("its decoder gives what is not finite")
+        if known := self.manifest.known_answer:
+            held = answer.tokens(known, self.coding)
+            answer.require(known, tokens, held, self.reconstruct(held))
         return payload
 
     @property
@@ -84,10 +96,11 @@ class Coder:
     ) -> Search:
         """A search for better tokens of a portrait, for a payload of this budget. ``searchable`` only."""
         assert self._searched is not None
+        budget = self.budget(max_bytes)
         pixels_CHW = torch.from_numpy(portrait_HWC.transpose(2, 0, 1).copy())
 
         def held(idx_T: Tensor) -> int:
-            return len(self.pack_first(idx_T.numpy(), max_bytes)[1])
+            return len(self.pack_first(idx_T.numpy(), budget)[1])
 
         return Search(self._searched, recogniser, pixels_CHW, held, ROUNDS[effort])
 
@@ -120,11 +133,11 @@ class Coder:
 
     def pack(self, tokens: NDArray[np.int64], max_bytes: int | None = None) -> bytes:
         """The payload of a portrait's tokens, or of as many as fit into the budget."""
-        return self.pack_first(tokens, max_bytes)[0]
+        return self.pack_first(tokens, self.budget(max_bytes))[0]
 
-    def pack_first(self, tokens: NDArray[np.int64], max_bytes: int | None = None) -> tuple[bytes, NDArray[np.int64]]:
-        """:meth:`pack`, and the tokens that it found room for: those that :meth:`unpack` gives."""
-        return self.coding.pack(tokens, self.stored.tag, self.budget(max_bytes))
+    def pack_first(self, tokens: NDArray[np.int64], budget: int) -> tuple[bytes, NDArray[np.int64]]:
+        """The payload for a :meth:`budget`, and the tokens that it found room for: those that :meth:`unpack` gives."""
+        return self.coding.pack(tokens, self.stored.tag, budget)
 
     def unpack(self, payload: codec.Payload) -> NDArray[np.int64]:
         """The tokens that a payload holds; PayloadError where the body is not one of this version's."""
@@ -152,7 +165,21 @@ def _weak(method: Callable[[list[Any]], list[Any]]) -> Callable[[list[Any]], lis
 
 
 def load_model(stored: StoredVersion) -> Model:
-    """The network of a verified version, in float32 and evaluation mode."""
+    """The network of a verified version, in float32 and evaluation mode.
+
+    ValueError where the weights are not those of the manifest's model, before it takes any memory, or not finite.
+    """
+    weights = load_file(stored.weights)
+    with torch.device("meta"):
+        expected = {name: tensor.shape for name, tensor in build(stored.manifest.model).state_dict().items()}
+    found = {name: tensor.shape for name, tensor in weights.items()}
+    if wrong := sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)):
+        first = wrong[0]
+        there, wanted = (list(each[first]) if first in each else "missing" for each in (found, expected))
+        raise ValueError(f"the weights are not the model's: {first} is {there}, and should be {wanted}")
+    for name, tensor in weights.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise ValueError(f"the weights {name} are not finite")
     model = build(stored.manifest.model)
-    model.load_state_dict(load_file(stored.weights))
+    model.load_state_dict(weights)
     return model.eval().requires_grad_(False)

@@ -16,6 +16,8 @@ from cameo.nn.vqvae import VQVAE, VQVAEConfig
 
 __all__ = ["KINDS", "Model", "build"]
 
+MOST_NUMBER, MOST_DEPTH = 2**16, 64  # of a setting: what stands in a manifest is built before it is known to be sane
+
 KINDS: dict[str, tuple[type[Model], type[Any]]] = {
     "vae": (VAE, VAEConfig),
     "vqvae": (VQVAE, VQVAEConfig),
@@ -47,8 +49,9 @@ def build(config: Mapping[str, Any]) -> Model:
         settings["latents"] = tuple(latents)
     for name, value in settings.items():
         for number in value if name == "latents" else (value,):
-            if type(number) is not int or number < 1:
-                raise ValueError(f"model.{name} has the value {number!r}; it must be a whole number of at least 1")
+            most = MOST_DEPTH if name == "depth" else MOST_NUMBER
+            if type(number) is not int or not 1 <= number <= most:
+                raise ValueError(f"model.{name} has the value {number!r}; it must be a whole number from 1 to {most}")
     if settings["size"] not in (64, 128):
         raise ValueError(f"model.size is {settings['size']}; portraits are 64 or 128 pixels")
     return model(model_config(**settings))

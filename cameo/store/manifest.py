@@ -76,6 +76,16 @@ class Weights(_Section):
     dtype: Dtype
 
 
+class KnownAnswer(_Section):
+    """What the model gave at its publication for a picture that code makes, see :mod:`cameo.coder.answer`.
+
+    ``body``: the payload's body, ``picture``: the means of 8 x 8 blocks of what it draws, RGB; both in hex.
+    """
+
+    body: Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{2})+$")]
+    picture: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{384}$")]
+
+
 class DataSet(_Section):
     """Pictures trained on. ``people`` is None where nobody counted them."""
 
@@ -121,6 +131,7 @@ class Draft(_Section):
     tokens: Tokens
     rates: tuple[PositiveInt, ...] = Field(min_length=1)
     default_rate: PositiveInt | None = None
+    known_answer: KnownAnswer | None = None  # of versions from before there was one
     training: Training
     quality: dict[str, JsonValue]
     licence: Text
