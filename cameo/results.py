@@ -1,4 +1,4 @@
-"""What the library's calls give: plain values, the same from a model in this process as from a service."""
+"""Results of the library's calls: plain values."""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
@@ -27,7 +27,7 @@ class Frame:
 
 
 class Doubt(NamedTuple):
-    """What a caller should know of a portrait and its payload: ``code`` is stable, ``detail`` one sentence."""
+    """A warning about a portrait or its payload: ``code`` is stable, ``detail`` one sentence."""
 
     code: str
     detail: str
@@ -45,7 +45,7 @@ class Compressed:
     """Those that the payload holds: the model's shape, or a list of the first so many."""
     frame: Frame
     likeness: float | None = None
-    """The recogniser's cosine of the portrait and of what the payload decodes to; None where nobody asked."""
+    """The recogniser's cosine of the portrait and of what the payload decodes to; None where it was not computed."""
     warnings: tuple[Doubt, ...] = ()
 
 
@@ -62,6 +62,6 @@ class ModelVersion:
     rates: tuple[int, ...]
     """Bytes of its payloads: the only one, or those that were measured, from the least to the most."""
     default_rate: int | None
-    """Bytes where nobody says how many; None for a model with one rate."""
+    """The budget by default, in bytes; None for a model with one rate."""
     manifest: dict[str, Any] = field(repr=False)
     """All that its ``manifest.json`` says."""

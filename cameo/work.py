@@ -1,6 +1,6 @@
-"""What is done with a photo, a payload or tokens: each piece of work stated once, as a job.
+"""The work on a photo, a payload or tokens. Each piece is written once, as a job (see :mod:`cameo.jobs`).
 
-:class:`cameo.Cameo` drives these jobs one at a time, a service's engine many.
+:class:`cameo.Cameo` runs one job at a time, a service's engine many at once.
 """
 
 from collections.abc import Callable
@@ -49,12 +49,12 @@ class Pipeline:
 
     @property
     def searches(self) -> bool:
-        """Whether there is a recogniser for them."""
+        """Whether searches are possible: they need a recogniser."""
         return self._weights is not None
 
     @cached_property
     def recogniser(self) -> SFace:
-        """Loaded when it is first asked for."""
+        """The differentiable network for searches, loaded at first use."""
         assert self._weights
         return SFace(self._weights).to(self._device)
 
@@ -126,7 +126,7 @@ class Pipeline:
             payload, held = coder.pack_first(tokens, budget)
         likeness = None
         if judged:
-            # A search saw the face before its last rounding: what the payload gives is looked at anew.
+            # The search knows only the face before its last rounding: measure the one that the payload decodes to.
             face_HWC = yield Call(coder.decoding, held)
             with timings.stage("judge"):
                 assert self.judge

@@ -19,16 +19,16 @@ from app.observe.metrics import Metrics
 from cameo.errors import DeadlineExceeded, Overloaded
 from cameo.jobs import Timings
 
-HOPE = 0.7  # share of the time left that accepted work may be expected to take: the rest is for what nobody expects
-READ = 1.07  # by how much requests may exceed the limits once their bodies are read: refused now, they cost the most
-KEPT_SHARE = 0.5  # of the queue, at most, for those who were told to come back: the rest keeps workers busy
+HOPE = 0.7  # accepted work may be expected to take this share of the time left; the rest is a reserve
+READ = 1.07  # limits are wider by this factor once a body is read: to refuse it then would waste the most
+KEPT_SHARE = 0.5  # of the queue, at most, for clients that were told to come back; the rest keeps the workers busy
 LEAST_RETRY, MOST_RETRY = 1, 60  # seconds of Retry-After
 
 
 class Kind(NamedTuple):
-    """Jobs that take alike: as ``name`` says, and so many megapixels each.
+    """Jobs of similar cost. ``megapixels`` are those of the job's picture.
 
-    ``seconds``: what to believe that one costs without its pixels, until some have been measured.
+    ``seconds``: the estimate of a job's CPU time without its pixels, before the first measurement.
     """
 
     name: str
@@ -51,7 +51,7 @@ class AdmissionControl:
         self._in_turn: WeakSet[Timings] = WeakSet()  # requests that came when they were told to
         self.backlog = 0.0  # seconds of CPU time of accepted work that has not ended
         self.unfinished = 0
-        metrics.follow(metrics.backlog, lambda: self.wait(time.perf_counter()) * self.workers)
+        metrics.track(metrics.backlog, lambda: self.wait(time.perf_counter()) * self.workers)
 
     def require_room(self, deadline: float, timings: Timings) -> None:
         """Overloaded or DeadlineExceeded where nothing more is accepted; worth asking before a body is read.

@@ -57,7 +57,7 @@ class Scheduler:
         self._lanes: list[Lane] = []  # in which somebody waits
         self._closing = False
         self._threads = [threading.Thread(target=self._work, name=f"cameo-{i}", daemon=True) for i in range(workers)]
-        metrics.follow(metrics.waiting, lambda: len(self._new) + sum(len(lane.waiting) for lane in tuple(self._lanes)))
+        metrics.track(metrics.waiting, lambda: len(self._new) + sum(len(lane.waiting) for lane in tuple(self._lanes)))
         for thread in self._threads:
             thread.start()
 
@@ -119,9 +119,9 @@ class Scheduler:
             self._condition.notify()
 
     def _leave(self, task: Task) -> None:
-        """Nobody waits for it any more, which is of no account where it has ended."""
+        """Its client no longer waits. This changes nothing where the task has ended."""
         task.left = True
-        if not task.busy:  # and it has hardly begun: what nobody wants makes nobody wait
+        if not task.busy:  # it has not begun: drop it at once, so that it delays nobody
             with self._condition, suppress(ValueError):
                 self._new.remove(task)
                 self._wanted(task, 0.0, 0.0)
@@ -185,7 +185,7 @@ class Scheduler:
         return Batch(lane, tasks[0].operation, tasks)
 
     def _wanted(self, task: Task, now: float, needs: float) -> bool:
-        """False for a task, ended by this, whose client has left or which cannot be done in time any more."""
+        """Whether to go on with a task. It is ended, and False, if its client has left or it cannot be done in time."""
         if task.left:
             if now <= task.deadline:  # else its client has been told that it is late
                 self._metrics.cancelled.labels("running" if task.busy else "waiting").inc()

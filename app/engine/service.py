@@ -51,7 +51,7 @@ class Work(NamedTuple, Generic[T]):
 
 
 class Service:
-    """Everything that one process needs to serve, made once. Nothing is loaded before :meth:`start`."""
+    """Everything that one process needs to serve, made once. No model is loaded before :meth:`start`."""
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self.settings, self.metrics = settings, metrics
@@ -60,7 +60,9 @@ class Service:
         torch.set_num_threads(1)
         cv2.setNumThreads(1)
         workers = settings.workers or -(-self.device.cpus // settings.processes)
-        queue_seconds = settings.queue_seconds or HOPE * (settings.deadline_ms / 1e3)  # exactly as a request has it
+        queue_seconds = settings.queue_seconds or HOPE * (
+            settings.deadline_ms / 1e3
+        )  # the same product as for a request, to the bit
         self.scheduler = Scheduler(workers, queue_seconds, metrics)
         self.registry: Registry[Coder] = Registry(
             settings.store,
@@ -74,7 +76,7 @@ class Service:
         self.ready = False
         self.draining = False
         self.reason = "models are being loaded"
-        metrics.follow(metrics.ready, lambda: float(self.ready and not self.draining))
+        metrics.track(metrics.ready, lambda: float(self.ready and not self.draining))
         metrics.device_info.labels(str(self.device.torch), self.device.reason, str(self.scheduler.workers)).set(1)
 
     def start(self) -> None:

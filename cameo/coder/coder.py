@@ -25,9 +25,9 @@ from cameo.store.reader import StoredVersion
 class Coder:
     """One loaded version. Safe to use from several threads: nothing changes after construction.
 
-    A portrait's tokens do not depend on what they are worked out together with, nor does a face on its neighbours,
-    see :mod:`cameo.coder.runtime`. ``coding`` says how tokens become payloads: where it has several rates, the first
-    tokens of a portrait stand for a coarser face, and a payload holds as many as fit.
+    Neither tokens nor faces depend on what else is in the batch, see :mod:`cameo.coder.runtime`. ``coding`` turns
+    tokens into payloads. Where it has several rates, the first tokens of a portrait are a coarser face, and a payload
+    holds as many as fit.
 
     ``encoding`` and ``decoding`` are what jobs call; they and the methods give the same. ``searching``
     takes what :meth:`search` gives, for a round of it.
@@ -38,12 +38,12 @@ class Coder:
         self.manifest = stored.manifest
         self.size: int = stored.manifest.portrait
         self._model = model = load_model(stored)
-        self._there = model if device.type == "cpu" else deepcopy(model).to(device)
-        self._runtime = runtime(self._there, device, backend)
+        self._on_device = model if device.type == "cpu" else deepcopy(model).to(device)
+        self._runtime = runtime(self._on_device, device, backend)
         self.coding = model.coding()
         self.levels = self.coding.levels
-        self._searched = searchable(self._there)
-        self._rounds = 1 if device.type == "cpu" else MOST  # searches that are one batch
+        self._searched = searchable(self._on_device)
+        self._rounds = 1 if device.type == "cpu" else MOST  # searches in a batch
         picture = answer.synthetic_picture(self.size)
         payload = self._prove(picture)
         labels = self.manifest.name, str(self.manifest.version)
@@ -153,7 +153,7 @@ class Coder:
 
 
 def _weak(method: Callable[[list[Any]], list[Any]]) -> Callable[[list[Any]], list[Any]]:
-    """The method of a coder, without holding the coder: so a version that is served no more goes at once."""
+    """The method, without a reference to the coder: a version that is no longer served leaves memory at once."""
     held = weakref.WeakMethod(method)
 
     def call(items: list[Any]) -> list[Any]:

@@ -1,4 +1,4 @@
-"""How like two portraits are, as a face recogniser sees them."""
+"""How similar two portraits are to a face recogniser. It measures; the differentiable network is in recogniser.py."""
 
 from collections.abc import Callable
 from pathlib import Path
