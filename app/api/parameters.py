@@ -1,5 +1,6 @@
 """Query parameters that several resources have; those that a route does not have are refused by name."""
 
+import functools
 from typing import Annotated, Literal
 
 from fastapi import Query, Request
@@ -49,7 +50,7 @@ class Wanted(BaseModel):
 
 async def refuse_unknown(request: Request) -> None:
     """A dependency of every route: InvalidParameter for a query parameter that the route does not have."""
-    if not request.url.query:
+    if not request.scope["query_string"]:
         return
     allowed = query_names(request.scope["route"])
     for name in request.query_params:
@@ -75,6 +76,7 @@ def unknown(kind: str, name: str, allowed: tuple[str, ...], hint: str = "") -> I
     )
 
 
+@functools.cache  # of a few routes, asked for with every request
 def query_names(route: APIRoute) -> tuple[str, ...]:
     """The query parameters of a route; those of a model are the model's fields."""
     names: list[str] = []

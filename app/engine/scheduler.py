@@ -80,6 +80,8 @@ class Scheduler:
         answer = Answer[T]()
         watch, task = asyncio.create_task(left), None
         watch.add_done_callback(lambda _: answer.settle(None, ClientLeft()))
+        seconds = timings.began + deadline - time.perf_counter()
+        timer = asyncio.get_running_loop().call_later(seconds, answer.settle, None, TimeoutError())
         try:
             with self._condition:
                 cost = self.admission.expected(kind)
@@ -89,14 +91,14 @@ class Scheduler:
                 answer.settle_from_thread, cost,
             )  # fmt: skip
             self._accept(task)
-            async with asyncio.timeout(task.deadline - time.perf_counter()):
-                return await answer.take()
+            return await answer.take()
         except TimeoutError:
             assert task
             with self._condition:
                 self.admission.forgo(task)
             raise self.admission.late(timings, task.since, deadline, "it was not done") from None
         finally:
+            timer.cancel()
             watch.cancel()
             if task:
                 self._leave(task)
