@@ -1,6 +1,5 @@
 """Query parameters that several resources have; those that a route does not have are refused by name."""
 
-import functools
 from typing import Annotated, Literal
 
 from fastapi import Query, Request
@@ -76,7 +75,6 @@ def unknown(kind: str, name: str, allowed: tuple[str, ...], hint: str = "") -> I
     )
 
 
-@functools.cache  # of a few routes, asked for with every request
 def query_names(route: APIRoute) -> tuple[str, ...]:
     """The query parameters of a route; those of a model are the model's fields."""
     names: list[str] = []
