@@ -17,6 +17,7 @@ from app.engine.jobs import Lane
 from app.engine.runtime import MOST, runtime, stack
 from app.errors import BudgetTooSmall, TokenOutOfRange, WrongTokenShape
 from app.nn import Model, build
+from app.nn.blocks import Encoder
 from app.nn.progressive import Progressive
 from app.nn.recogniser import Recogniser
 from app.nn.search import ROUNDS, Search, improve
@@ -177,4 +178,7 @@ def load_model(stored: StoredVersion) -> Model:
     """The network of a verified version, in float32 and evaluation mode."""
     model = build(stored.manifest.model)
     model.load_state_dict(load_file(stored.weights))
+    for part in model.modules():
+        if isinstance(part, Encoder):
+            part.drop_idle()
     return model.eval().requires_grad_(False)
