@@ -18,6 +18,7 @@ from cameo.errors import BudgetTooSmall
 from cameo.faces.recogniser import Recogniser
 from cameo.jobs import Operation
 from cameo.nn import Model, build
+from cameo.nn.blocks import Encoder
 from cameo.nn.search import ROUNDS, Search, improve, searchable
 from cameo.store.reader import StoredVersion
 
@@ -182,4 +183,7 @@ def load_model(stored: StoredVersion) -> Model:
             raise ValueError(f"the weights {name} are not finite")
     model = build(stored.manifest.model)
     model.load_state_dict(weights)
+    for part in model.modules():
+        if isinstance(part, Encoder):
+            part.drop_idle()
     return model.eval().requires_grad_(False)
