@@ -115,6 +115,15 @@ class Settings(BaseSettings):
         default=None,
         description="effort of all requests that name none; by default good, and fast for batches",
     )
+    card_key: Path | None = Field(
+        default=None,
+        description="private key, as `cameo key` makes it, with which /card signs; without it there are no cards",
+    )
+    card_issuers: Path | None = Field(
+        default=None,
+        description="folder of public keys, *.pem: the issuers whose cards /card/read calls valid, beside the service "
+        "itself; it is read for each card, so that a key that is taken out is trusted no more",
+    )
     log_level: str = Field(
         default="info", pattern=r"^(debug|info|warning|error)$", description="lowest level that is logged"
     )

@@ -10,7 +10,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
-from app.api import access, batch, compare, compress, health, models, pages, problems, reconstruct
+from app.api import access, batch, card, compare, compress, health, models, pages, problems, reconstruct
 from app.api.bodies import Budget, LimitBodies
 from app.api.description import describe
 from app.api.middleware import Head, Observe
@@ -32,17 +32,17 @@ Errors are `application/problem+json` with a stable `type`."""
 TAKEN_HEADERS = (
     "Accept", "Authorization", "Content-Type", "X-Api-Key", "X-Request-Id", "traceparent", "Cameo-Deadline-Ms",
 )  # fmt: skip
-AT_WORK = (compress, reconstruct, batch, compare)
+AT_WORK = (compress, reconstruct, batch, compare, card)
 UNPACKED = 4  # items of all batches that are in memory, for each worker
 SAMPLE_SECONDS = 1.0
 GIVEN_HEADERS = (
     "Cameo-Model", "Cameo-Sizes", "Cameo-Tokens", "Cameo-Effort", "Cameo-Frame", "Cameo-Likeness", "Cameo-Warnings",
-    "Server-Timing", "X-Request-Id", "traceparent", "Retry-After", "WWW-Authenticate",
+    "Cameo-Card", "Server-Timing", "X-Request-Id", "traceparent", "Retry-After", "WWW-Authenticate",
 )  # fmt: skip
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """The ASGI application. ValueError where a setting cannot be met: a device, a detector, a judge, keys."""
+    """The ASGI application. ValueError where a setting cannot be met: a device, a detector, a judge, a key."""
     access.require_keys(settings)
     metrics = Metrics()
     keys = access.Keys(settings.keys, settings.key_per_minute, metrics) if settings.keys else None

@@ -13,7 +13,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cameo import errors
+    from cameo import cards, errors
+    from cameo.cards import Card, Claims, ReadCard, SigningKey
     from cameo.comparison import Comparison, Row
     from cameo.errors import CameoError
     from cameo.local import Cameo, open  # noqa: A004 - cameo.open(), as gzip.open() and PIL's Image.open()
@@ -22,20 +23,27 @@ if TYPE_CHECKING:
 _HOMES = {
     "Cameo": "cameo.local",
     "CameoError": "cameo.errors",
+    "Card": "cameo.cards",
+    "Claims": "cameo.cards",
     "Comparison": "cameo.comparison",
     "Compressed": "cameo.results",
     "Frame": "cameo.results",
     "ModelVersion": "cameo.results",
+    "ReadCard": "cameo.cards",
     "Row": "cameo.comparison",
+    "SigningKey": "cameo.cards",
     "open": "cameo.local",
 }
 
-__all__ = ["Cameo", "CameoError", "Comparison", "Compressed", "Frame", "ModelVersion", "Row", "errors", "open"]
+__all__ = [
+    "Cameo", "CameoError", "Card", "Claims", "Comparison", "Compressed", "Frame", "ModelVersion", "ReadCard", "Row",
+    "SigningKey", "cards", "errors", "open",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
-    if name == "errors":
-        return import_module("cameo.errors")
+    if name in {"cards", "errors"}:
+        return import_module(f"cameo.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'cameo' has no attribute {name!r}")
     value = globals()[name] = getattr(import_module(_HOMES[name]), name)

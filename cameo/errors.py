@@ -16,6 +16,15 @@
     │   ├── DamagedPayload        400       wrong checksum, or bits that no coder writes
     │   ├── ForeignPayload        400       not a payload, or of a format from the future
     │   └── UnknownTag            422       a payload of a version that is not in the store
+    ├── CardError                           a signed card
+    │   ├── NoCard                422       a picture in which no QR code was found
+    │   ├── NotACard              422       a QR code of something else
+    │   ├── SeveralCards          422       more than one in a picture, where one is expected
+    │   ├── DamagedCard           400       its text cannot be taken apart
+    │   ├── CardTooLarge          422       what does not fit into its QR code, its print, or a tag
+    │   ├── CannotDraw            422       letters that are in no font
+    │   ├── InvalidKey            422       a file that is not the key, or the folder of keys, it should be
+    │   └── NoSigningKey          404       a service that cannot sign cards
     ├── TokensError                         tokens given as numbers
     │   ├── WrongTokenShape       422
     │   └── TokenOutOfRange       422
@@ -136,6 +145,42 @@ class ForeignPayload(PayloadError):
 
 class UnknownTag(PayloadError):
     status, type, title = 422, "unknown-tag", "The payload's model version is not in the store"
+
+
+class CardError(CameoError):
+    status, type, title = 422, "card", "The card cannot be used"
+
+
+class NoCard(CardError):
+    status, type, title = 422, "no-card", "No QR code was found"
+
+
+class NotACard(CardError):
+    status, type, title = 422, "not-a-card", "The QR code is not that of a card"
+
+
+class SeveralCards(CardError):
+    status, type, title = 422, "several-cards", "The picture has several cards"
+
+
+class DamagedCard(CardError):
+    status, type, title = 400, "damaged-card", "The card is damaged"
+
+
+class CardTooLarge(CardError):
+    status, type, title = 422, "card-too-large", "This does not fit on the card"
+
+
+class CannotDraw(CardError):
+    status, type, title = 422, "cannot-draw", "No font has these characters"
+
+
+class InvalidKey(CardError):
+    status, type, title = 422, "invalid-key", "The key cannot be used"
+
+
+class NoSigningKey(CardError):
+    status, type, title = 404, "no-signing-key", "This service does not sign cards"
 
 
 class TokensError(CameoError):

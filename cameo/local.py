@@ -1,32 +1,38 @@
 """The library: what a service does, done here, in one process."""
 
 import os
+import re
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import date
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from cameo import codec
+from cameo import cards, codec
 from cameo.coder.coder import Coder
 from cameo.coder.device import choose
 from cameo.comparison import Comparison, budgets, parse_version, require_codecs
-from cameo.errors import CameoError, UnknownModel
+from cameo.errors import CameoError, NotAnImage, SeveralCards, UnknownModel
 from cameo.jobs import Job, Timings, run
 from cameo.pictures.classical import CODECS
 from cameo.pictures.read import Photo, read
+from cameo.pictures.sniff import sniff
 from cameo.results import Compressed, ModelVersion
 from cameo.store import Registry
-from cameo.work import Pipeline
+from cameo.work import Pipeline, compressed, unpacked
+
+if TYPE_CHECKING:
+    from cameo.cards import Card, Claims, ReadCard, SigningKey
 
 T = TypeVar("T")
 
@@ -35,6 +41,7 @@ FrameMethod = Literal["auto", "asis"]
 FaceChoice = Literal["largest", "only"]
 
 MAX_PIXELS = 50_000_000
+_CARD_TEXT = re.compile(r"[0-9A-Z $%*+\-./:]{100,}\n?")  # Base45, and longer than the path of a file tends to be
 AHEAD = 2  # photos for each thread that are read, or done, before they are asked for
 
 
@@ -186,6 +193,57 @@ class Cameo:
         pixels = partial(read, photo, self._max_pixels)
         return _alone(self._pipeline.compare(pixels, coders, wanted, effort=effort, frame=frame, timings=Timings()))
 
+    def card(
+        self, face: Photo, claims: "Claims | Mapping[str, Any]", key: "SigningKey | str | os.PathLike[str]", *,
+        expires: date | None = None, not_before: date | None = None, max_bytes: int | None = None,
+        model: str | None = None, version: int | None = None, effort: Effort | None = None,
+        frame: FrameMethod = "auto",
+    ) -> "Card":  # fmt: skip
+        """A signed card with a face: a photo, which is compressed, or the bytes of a payload.
+
+        ``claims`` are the attributes of :class:`cameo.Claims`, ``key`` the private key of the issuer or its file. The
+        card is valid to the end of the day ``expires``; a datetime, with its time zone, is meant as it is. The other
+        arguments are for a photo, see :meth:`compress`. CardTooLarge where all this does not fit on a card; InvalidKey,
+        InvalidParameter, ImageError, PayloadError.
+        """
+        signing = key if isinstance(key, cards.SigningKey) else cards.SigningKey.load(key)
+        sign = partial(
+            cards.make_card, claims=cards.Claims.of(claims), key=signing, expires=expires, not_before=not_before
+        )
+        payload = _payload(face)
+        if payload is not None:
+            coder, parts = self._opened(payload)
+            source = unpacked(payload, coder, parts)
+        else:
+            coder = self._versions.get(model, version).model
+            budget, wanted = coder.budget(max_bytes), self._pipeline.effort(coder, effort)
+            photo = self._pipeline.compress(
+                partial(read, face, self._max_pixels), coder, budget, effort=wanted, frame=frame, face="largest",
+                judged=False, timings=Timings(),
+            )  # fmt: skip
+            source = compressed(photo)
+        return _alone(self._pipeline.card(coder, source, sign, Timings()))
+
+    def read_card(self, card: Photo, *, issuers: str | os.PathLike[str] | None = None) -> "ReadCard":
+        """What a card says, and whether a trusted issuer says it: ``issuers`` is a folder of their public keys.
+
+        ``card`` is a photo or scan, or the text of the QR code as a str. NoCard, NotACard, DamagedCard, InvalidKey;
+        SeveralCards, for which there is :meth:`read_cards`.
+        """
+        found = self.read_cards(card, issuers=issuers)
+        if len(found) > 1:
+            raise SeveralCards(
+                f"the picture has {len(found)} cards; show one, or call read_cards for all", cards=len(found), limit=1
+            )
+        return found[0]
+
+    def read_cards(self, card: Photo, *, issuers: str | os.PathLike[str] | None = None) -> "list[ReadCard]":
+        """All cards in a picture, each once, as :meth:`read_card` gives one."""
+        trusted = {} if issuers is None else cards.load_issuers(issuers)
+        if isinstance(card, str) and _CARD_TEXT.fullmatch(card):
+            return [cards.read_text(card, trusted)]
+        return cards.read_picture(read(card, self._max_pixels).pixels, trusted)
+
     def _compressor(
         self, coder: Coder, max_bytes: int | None, wanted: str | None, frame: str, face: str, likeness: bool | None, *,
         many: bool,
@@ -216,6 +274,18 @@ def shipped_store() -> Path:
     package = Path(__file__).parent
     inside = package / "model_store"
     return inside if inside.is_dir() else package.parent / "model_store"
+
+
+def _payload(face: Photo) -> bytes | None:
+    """Itself where it is the bytes of a payload, and not those of a photo."""
+    if not isinstance(face, bytes | bytearray | memoryview):
+        return None
+    data = bytes(face)
+    try:
+        sniff(data)
+    except NotAnImage:
+        return data
+    return None
 
 
 def _alone(job: Job[T]) -> T:

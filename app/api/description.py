@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from app.api import access
 from app.api.problems import MEDIA_TYPE, responses
 from app.api.run import DEADLINE
-from app.api.schemas import Problem, ReconstructRequest, ShortenRequest
+from app.api.schemas import CardRequest, CardText, Problem, ReconstructRequest, ShortenRequest
 from cameo import errors
 from cameo.errors import CameoError
 
@@ -54,6 +54,7 @@ HEADERS = {
     "Cameo-Effort": "`effort`, where the body is the payload alone",
     "Cameo-Frame": "`frame` as a Structured Fields dictionary, where the body is the payload alone",
     "Cameo-Likeness": "`likeness`, where the body is the payload alone",
+    "Cameo-Card": "`characters` and `qr-version` of the card, and the bytes of its `payload`",
     "Cameo-Warnings": "codes of the `warnings`, where there are any and the body is the payload alone",
 }
 REQUIRED = {"X-Request-Id"}  # the server outside answers with it, too
@@ -87,7 +88,7 @@ def describe(app: FastAPI, keys_needed: bool, max_deadline_ms: int) -> None:
 
 def _complete(document: dict[str, Any], keys_needed: bool, max_deadline_ms: int) -> None:
     components = document["components"]
-    for schema in (Problem, ReconstructRequest, ShortenRequest):  # which FastAPI does not see
+    for schema in (Problem, ReconstructRequest, ShortenRequest, CardRequest, CardText):  # which FastAPI does not see
         described = schema.model_json_schema(ref_template="#/components/schemas/{model}")
         components["schemas"] |= described.pop("$defs", {}) | {schema.__name__: described}
     components["headers"] = {

@@ -24,8 +24,8 @@ WantedEffort = Annotated[
 ]
 
 
-class Wanted(BaseModel):
-    """The query of a request to compress."""
+class WantedFace(BaseModel):
+    """The query of a request that makes a payload of a photo."""
 
     model: Annotated[str | None, Query(description="name of the model; default: the store's", max_length=100)] = None
     version: Annotated[int | None, Query(description="default: the model's default version", ge=1)] = None
@@ -38,6 +38,11 @@ class Wanted(BaseModel):
         Query(description="of several faces: largest takes the most prominent one, only refuses the picture"),
     ] = "largest"
     effort: WantedEffort = None
+
+
+class Wanted(WantedFace):
+    """The query of a request to compress."""
+
     likeness: Annotated[
         bool | None,
         Query(

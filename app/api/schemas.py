@@ -1,10 +1,12 @@
 """What goes over the wire as JSON."""
 
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, FailFast, Field
 
 from app.config import Effort
+from cameo.cards import Claims, State
 
 Nested = list[Any]
 
@@ -96,6 +98,33 @@ class ShortenAnswer(_Schema):
     version: int
     payload: str
     bytes: int
+
+
+class CardRequest(_Schema):
+    """A card of a face that was compressed before."""
+
+    payload: str = Field(description="a payload in base64")
+    claims: Claims = Claims()
+
+
+class CardText(_Schema):
+    text: str = Field(description="what the card's QR code holds")
+
+
+class CardFacts(_Schema):
+    state: State = Field(description="only of a card that is valid did a trusted issuer say what it says, for now")
+    detail: str = Field(description="one sentence on the state")
+    issuer: str | None = Field(description="whom the card names as its issuer")
+    issued: datetime | None
+    not_before: datetime | None
+    expires: datetime | None
+    claims: dict[str, str] = Field(description="the attributes of Claim 169, as /card takes them")
+    payload: str | None = Field(description="the face in base64; null where the card has none of ours")
+    text: str = Field(description="what the card's QR code holds")
+
+
+class CardsAnswer(_Schema):
+    cards: list[CardFacts] = Field(description="each card in the picture, once; at least one")
 
 
 class ComparisonRow(_Schema):

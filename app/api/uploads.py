@@ -25,6 +25,13 @@ async def read_image(request: Request) -> bytes:
             content_type=kind, allowed=["image/*", OCTETS, FORM],
         )  # fmt: skip
     parts = await read_form(request, FIELDS)
+    data = one_image(parts)
+    refuse_unknown_fields(request, [part.name for part in parts], "image")
+    return data
+
+
+def one_image(parts: list[Part]) -> bytes:
+    """The one field ``image`` of a form. ImageFieldMissing, or ImageFieldRepeated."""
     images = [part for part in parts if part.name == "image"]
     if not images:
         names = sorted({part.name[:50] for part in parts})
@@ -33,7 +40,6 @@ async def read_image(request: Request) -> bytes:
         raise ImageFieldRepeated(f"the form has {len(images)} fields named image; send one", count=len(images))
     if not images[0].is_file:
         raise ImageFieldMissing("the field image is text; send it as a file (with curl: -F image=@photo.jpg)")
-    refuse_unknown_fields(request, [part.name for part in parts], "image")
     return images[0].data
 
 

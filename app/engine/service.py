@@ -11,14 +11,17 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 from app.config import Settings
 from app.engine import memory
 from app.engine.admission import HOPE, Kind
+from app.engine.issuing import Issuing
 from app.engine.scheduler import Scheduler
 from app.engine.watch import Watch
 from app.observe.metrics import Metrics
 from cameo import codec
+from cameo.cards import Card, ReadCard, read_picture, read_text
 from cameo.coder.coder import Coder
 from cameo.coder.device import Device, choose
 from cameo.comparison import Comparison
@@ -73,6 +76,7 @@ class Service:
         self.pipeline = Pipeline(
             self.device.torch, detector=settings.detector, recogniser=settings.judge, effort=settings.effort
         )
+        self.issuing = Issuing(settings.card_key, settings.card_issuers)
         self.ready = False
         self.draining = False
         self.reason = "models are being loaded"
@@ -174,6 +178,41 @@ class Service:
     ) -> Work[bytes]:
         """The payload of the same face in at most ``max_bytes``. PayloadError, or BudgetTooSmall."""
         return Work(self.pipeline.shorten(data, coder, payload, max_bytes, timings), Kind("shorten"), None)
+
+    def print_card(
+        self, face: Work[tuple[bytes, NDArray[np.int64]]], coder: Coder, sign: Callable[[Image.Image, bytes], Card],
+        media_type: str, dpi: int, timings: Timings,
+    ) -> Work[tuple[Card, bytes]]:  # fmt: skip
+        """A card with this face, and its file. CardTooLarge, InvalidParameter."""
+
+        def job() -> Job[tuple[Card, bytes]]:
+            card = yield from self.pipeline.card(coder, face.job, sign, timings)
+            with timings.stage("print"):
+                return card, card.encode(media_type, dpi)
+
+        return Work(job(), face.kind._replace(name=f"card {media_type} {dpi} {face.kind.name}"), face.first)
+
+    def read_cards(self, data: bytes, timings: Timings) -> Work[list[ReadCard]]:
+        """All cards in an uploaded picture. ImageError, at once; NoCard, NotACard or DamagedCard."""
+
+        def job() -> Job[list[ReadCard]]:
+            yield from ()
+            with timings.stage("decode"):
+                pixels = self._reader(data)().pixels
+            with timings.stage("read"):
+                return read_picture(pixels, self.issuing.trusted())
+
+        return Work(job(), Kind("read card", megapixels(data, self.settings.max_pixels)), None)
+
+    def read_card_text(self, text: str, timings: Timings) -> Work[list[ReadCard]]:
+        """The card with this text. NotACard, or DamagedCard."""
+
+        def job() -> Job[list[ReadCard]]:
+            yield from ()
+            with timings.stage("read"):
+                return [read_text(text, self.issuing.trusted())]
+
+        return Work(job(), Kind("read card text"), None)
 
     def compare(
         self, data: bytes, coders: list[tuple[Coder, list[int | None]]], codecs: list[str], *,

@@ -22,6 +22,8 @@ OPERATIONS = {
     "compress_batch": ("post", "/compress/batch"),
     "reconstruct_batch": ("post", "/reconstruct/batch"),
     "compare": ("post", "/compare"),
+    "card": ("post", "/card"),
+    "read_card": ("post", "/card/read"),
     "list_models": ("get", "/models"),
     "get_model": ("get", "/models/{name}"),
     "get_version": ("get", "/models/{name}/{version}"),

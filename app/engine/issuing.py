@@ -1,0 +1,36 @@
+"""What a service signs cards with, and whose cards it trusts."""
+
+from pathlib import Path
+
+from cameo.cards import Issuers, SigningKey, load_issuers
+from cameo.errors import InvalidKey, NoSigningKey
+
+
+class Issuing:
+    """ValueError where a key, or the folder of issuers, is not what it should be."""
+
+    def __init__(self, key: Path | None, issuers: Path | None) -> None:
+        self._issuers = issuers
+        try:
+            self._key = SigningKey.load(key) if key else None
+        except InvalidKey as error:
+            raise ValueError(f"CAMEO_CARD_KEY: {error.detail}") from error
+        try:
+            self.trusted()
+        except InvalidKey as error:
+            raise ValueError(f"CAMEO_CARD_ISSUERS: {error.detail}") from error
+
+    def require_key(self) -> SigningKey:
+        if self._key is None:
+            raise NoSigningKey(
+                "this service has no key to sign cards with: make one with `cameo key`, and set CAMEO_CARD_KEY to its "
+                "private file", setting="CAMEO_CARD_KEY",
+            )  # fmt: skip
+        return self._key
+
+    def trusted(self) -> Issuers:
+        """As the folder is now, and this service. InvalidKey where it has changed for the worse."""
+        trusted = dict(load_issuers(self._issuers)) if self._issuers else {}
+        if self._key:
+            trusted[self._key.issuer] = (*trusted.get(self._key.issuer, ()), self._key.cose)
+        return trusted

@@ -1,0 +1,168 @@
+"""Cards over HTTP: made of photos and payloads, read again, and refused."""
+
+import base64
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from PIL import Image
+
+from app.config import Settings
+from app.main import create_app
+from cameo.cards import SigningKey, load_issuers, make_card, make_keys, read_text
+from cameo.cards.claims import Claims
+from tests.service.pictures import FACE, PHOTO, png
+from tests.service.server import Server, problem, serve
+
+CLAIMS = {"full_name": "Eileen Collins", "date_of_birth": "1956-11-19", "gender": "female", "nationality": "US"}
+KINDS = {"application/pdf": b"%PDF", "image/png": b"\x89PNG", "image/svg+xml": b"<svg", "text/plain": b"NC"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("keys")
+    make_keys("https://office.example", folder / "own")
+    make_keys("https://other.example", folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def office(folder: Path, tiny_store: Path) -> Iterator[Server]:
+    """A service that signs, and trusts one other issuer."""
+    key = folder / "own" / "office.example.key.pem"
+    log = folder / "log"
+    with serve(log, store=tiny_store, workers=1, effort="fast", card_key=key, card_issuers=folder) as server:
+        yield server
+
+
+@pytest.fixture
+def desk(office: Server) -> httpx.Client:
+    return office.client
+
+
+def make(desk: httpx.Client, claims: Any = CLAIMS, accept: str = "text/plain", **query: Any) -> httpx.Response:
+    form = {"claims": json.dumps(claims)}
+    return desk.post("/card", files={"image": PHOTO}, data=form, params=query, headers={"Accept": accept})
+
+
+def read(desk: httpx.Client, text: str) -> dict[str, Any]:
+    answer = desk.post("/card/read", json={"text": text})
+    assert answer.status_code == 200, answer.text
+    [card] = answer.json()["cards"]
+    return dict(card)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_photo_becomes_a_card(desk: httpx.Client, kind: str) -> None:
+    answer = make(desk, accept=kind, expires="2090-12-31")
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["Content-Type"].startswith(kind)
+    assert answer.content.startswith(KINDS[kind]) or kind == "text/plain"
+    assert "qr-version=" in answer.headers["Cameo-Card"]
+    assert 'name="tiny-vae"' in answer.headers["Cameo-Model"]
+
+
+def test_a_pdf_is_the_default(desk: httpx.Client) -> None:
+    assert make(desk, accept="*/*").content.startswith(b"%PDF")
+    assert make(desk, accept="application/octet-stream").content.startswith(b"%PDF")
+    problem(make(desk, accept="image/gif"), "not-acceptable", 406)
+
+
+def test_what_was_signed_is_read_from_the_picture(desk: httpx.Client) -> None:
+    picture = make(desk, accept="image/png", expires="2090-12-31", dpi=300).content
+    forms: list[dict[str, Any]] = [
+        {"content": picture, "headers": {"Content-Type": "image/png"}},
+        {"files": {"image": picture}},
+    ]
+    for form in forms:
+        [card] = desk.post("/card/read", **form).json()["cards"]
+        assert (card["state"], card["issuer"]) == ("valid", "https://office.example")
+        assert card["claims"] == CLAIMS
+        assert card["expires"] == "2091-01-01T00:00:00Z"
+        face = desk.post("/reconstruct", json={"payload": card["payload"]})
+        assert face.status_code == 200
+        plain = desk.post("/card/read", content=card["text"], headers={"Content-Type": "text/plain"})
+        assert plain.json() == {"cards": [card]}
+
+
+def test_a_payload_becomes_a_card(desk: httpx.Client) -> None:
+    payload = desk.post("/compress", files={"image": PHOTO}).json()["payload"]
+    answer = desk.post("/card", json={"payload": payload, "claims": CLAIMS}, headers={"Accept": "text/plain"})
+    assert read(desk, answer.text)["payload"] == payload
+    alone = desk.post("/card", json={"payload": payload}, headers={"Accept": "text/plain"})
+    assert read(desk, alone.text)["claims"] == {}
+    damaged = base64.b64decode(payload)[:-1] + b"\0"
+    body = {"payload": base64.b64encode(damaged).decode(), "claims": CLAIMS}
+    problem(desk.post("/card", json=body), "damaged-payload", 400)
+
+
+def test_states_of_cards(desk: httpx.Client, folder: Path, tmp_path: Path) -> None:
+    other = SigningKey.load(folder / "other.example.key.pem")
+    stranger = SigningKey.load(make_keys("https://stranger.example", tmp_path)[0])
+    face = Image.new("RGB", (128, 128))
+    texts = {issuer.issuer: make_card(face, bytes(20), Claims(), issuer).text for issuer in (other, stranger)}
+    assert read(desk, texts[other.issuer])["state"] == "valid"
+    unknown = read(desk, texts[stranger.issuer])
+    assert unknown["state"] == "unknown-issuer"
+    assert "https://office.example, https://other.example" in unknown["detail"]
+    early = read(desk, make(desk, not_before="2090-01-01").text)
+    assert early["state"] == "not-yet-valid"
+
+
+def test_an_issuer_that_is_taken_out_is_trusted_no_more(desk: httpx.Client, folder: Path, tmp_path: Path) -> None:
+    private, public = make_keys("https://leaving.example", tmp_path)
+    text = make_card(Image.new("RGB", (64, 64)), bytes(20), Claims(), SigningKey.load(private)).text
+    trusted = folder / public.name
+    trusted.write_bytes(public.read_bytes())
+    assert read(desk, text)["state"] == "valid"
+    trusted.unlink()
+    assert read(desk, text)["state"] == "unknown-issuer"
+
+
+def test_what_does_not_fit_or_cannot_be_is_refused(desk: httpx.Client) -> None:
+    address = "".join(chr(0x4E00 + 37 * i) for i in range(200))
+    names = dict.fromkeys(("full_name", "guardian", "legal_status", "email"), address[:100])
+    assert "Nothing was printed" in problem(make(desk, {"address": address} | names), "card-too-large", 422)["detail"]
+    problem(make(desk, {"full_name": "x" * 10_000}), "card-too-large", 422)
+    assert problem(make(desk, {"full_name": "x" * 101}), "invalid-parameter", 422)["parameter"] == "full_name"
+    assert problem(make(desk, {"height": "1.62"}), "invalid-parameter", 422)["parameter"] == "height"
+    problem(make(desk, {"full_name": "\U00013000"}, "application/pdf"), "cannot-draw", 422)
+    problem(make(desk, expires="2020-01-01"), "invalid-parameter", 422)
+    problem(make(desk, expires="soon"), "invalid-parameter", 422)
+    problem(make(desk, dpi=72), "invalid-parameter", 422)
+    problem(desk.post("/card", files={"image": PHOTO}, data={"claims": "{"}), "bad-request", 400)
+    problem(desk.post("/card", files={"image": PHOTO}, data={"name": "Ada"}), "invalid-parameter", 422)
+    twice = [("image", PHOTO), ("claims", b"{}"), ("claims", b"{}")]
+    problem(desk.post("/card", files=twice), "invalid-parameter", 422)
+    problem(desk.post("/card", content=PHOTO, headers={"Content-Type": "image/png"}), "unsupported-media-type", 415)
+    problem(desk.post("/card", files={"image": b"no picture"}), "not-an-image", 400)
+
+
+def test_pictures_and_texts_that_are_no_card(desk: httpx.Client) -> None:
+    problem(desk.post("/card/read", files={"image": png(FACE)}), "no-card", 422)
+    problem(desk.post("/card/read", json={"text": "https://example.org"}), "not-a-card", 422)
+    problem(desk.post("/card/read", content="", headers={"Content-Type": "text/plain"}), "not-a-card", 422)
+    problem(desk.post("/card/read", content="é" * 9000, headers={"Content-Type": "text/plain"}), "not-a-card", 422)
+    problem(desk.post("/card/read", json={"text": make(desk).text[:-20]}), "damaged-card", 400)
+    problem(desk.post("/card/read", files={"image": b"x"}), "not-an-image", 400)
+    problem(desk.post("/card/read", json={"words": "x"}), "invalid-parameter", 422)
+
+
+def test_a_service_without_a_key_says_what_to_set(api: httpx.Client, folder: Path) -> None:
+    body = problem(api.post("/card", files={"image": PHOTO}), "no-signing-key", 404)
+    assert body["setting"] == "CAMEO_CARD_KEY"
+    key = SigningKey.load(folder / "other.example.key.pem")
+    text = make_card(Image.new("RGB", (64, 64)), bytes(20), Claims(), key).text
+    answer = api.post("/card/read", json={"text": text}).json()
+    assert answer["cards"][0]["state"] == "unknown-issuer"
+    assert read_text(text, load_issuers(folder)).is_valid
+
+
+def test_a_key_that_is_none_stops_the_start(tiny_store: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="CAMEO_CARD_KEY: .* cannot be read"):  # noqa: RUF043
+        create_app(Settings(store=tiny_store, device="cpu", card_key=tmp_path / "none.pem"))
+    with pytest.raises(ValueError, match="CAMEO_CARD_ISSUERS: .* is no folder"):  # noqa: RUF043
+        create_app(Settings(store=tiny_store, device="cpu", card_issuers=tmp_path / "none"))
