@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from cameo.comparison import Comparison, Row
     from cameo.errors import CameoError
     from cameo.local import Cameo, open  # noqa: A004 - cameo.open(), as gzip.open() and PIL's Image.open()
-    from cameo.results import Compressed, Frame, ModelVersion
+    from cameo.results import Compressed, Frame, ModelVersion, RecogniserVersion, Verified
 
 _HOMES = {
     "Cameo": "cameo.local",
@@ -26,11 +26,16 @@ _HOMES = {
     "Compressed": "cameo.results",
     "Frame": "cameo.results",
     "ModelVersion": "cameo.results",
+    "RecogniserVersion": "cameo.results",
     "Row": "cameo.comparison",
+    "Verified": "cameo.results",
     "open": "cameo.local",
 }
 
-__all__ = ["Cameo", "CameoError", "Comparison", "Compressed", "Frame", "ModelVersion", "Row", "errors", "open"]
+__all__ = [
+    "Cameo", "CameoError", "Comparison", "Compressed", "Frame", "ModelVersion", "RecogniserVersion", "Row", "Verified",
+    "errors", "open",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

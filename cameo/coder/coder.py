@@ -16,6 +16,7 @@ from cameo.coder import answer
 from cameo.coder.runtime import MOST, runtime, stack
 from cameo.errors import BudgetTooSmall
 from cameo.faces.recogniser import Recogniser
+from cameo.faces.verification import read_calibration
 from cameo.jobs import Operation
 from cameo.nn import Model, build
 from cameo.nn.search import ROUNDS, Search, improve, searchable
@@ -31,12 +32,15 @@ class Coder:
 
     ``encoding`` and ``decoding`` are what jobs call; they and the methods give the same. ``searching``
     takes what :meth:`search` gives, for a round of it.
+
+    ``calibration`` has the thresholds for verification, or says why there are none.
     """
 
     def __init__(self, stored: StoredVersion, device: torch.device, backend: str = "auto") -> None:
         self.stored = stored
         self.manifest = stored.manifest
         self.size: int = stored.manifest.portrait
+        self.calibration = read_calibration(stored)
         self._model = model = load_model(stored)
         self._there = model if device.type == "cpu" else deepcopy(model).to(device)
         self._runtime = runtime(self._there, device, backend)
