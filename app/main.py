@@ -10,7 +10,7 @@ from fastapi import Depends, FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.middleware.cors import CORSMiddleware
 
-from app.api import access, batch, compare, compress, health, models, pages, problems, reconstruct, verify
+from app.api import access, batch, compare, compress, health, latent, models, pages, problems, reconstruct, verify
 from app.api.bodies import Budget, LimitBodies
 from app.api.middleware import Head, Observe
 from app.api.parameters import refuse_unknown
@@ -67,7 +67,7 @@ def create_app(settings: Settings) -> FastAPI:
     )  # fmt: skip
     app.state.service = service
     app.state.unpacked = asyncio.Semaphore(UNPACKED * service.scheduler.workers)
-    for resource in (compress, reconstruct, batch, compare, verify, models, health):
+    for resource in (compress, reconstruct, batch, compare, verify, latent, models, health):
         app.include_router(resource.router, dependencies=[Depends(refuse_unknown)])
     app.include_router(pages.router)
     problems.install(app)
@@ -76,7 +76,7 @@ def create_app(settings: Settings) -> FastAPI:
         LimitBodies, limit=settings.max_body_bytes, json_limit=service.json_bytes,
         budget=Budget.of(settings),
     )  # fmt: skip
-    at_work = [resource.router for resource in (compress, reconstruct, batch, compare, verify)]
+    at_work = [resource.router for resource in (compress, reconstruct, batch, compare, verify, latent)]
     app.add_middleware(Admission, service=service, routers=at_work)
     if keys:
         app.add_middleware(access.Access, keys=keys, metrics=metrics)

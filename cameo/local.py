@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from cameo import codec
+from cameo import codec, latent
 from cameo.coder.coder import Coder
 from cameo.coder.device import choose
 from cameo.comparison import Comparison, budgets, parse_version, require_codecs
@@ -27,7 +27,7 @@ from cameo.pictures.classical import CODECS
 from cameo.pictures.read import Photo, read
 from cameo.results import Compressed, ModelVersion, Verified
 from cameo.store import Registry
-from cameo.work import Pipeline
+from cameo.work import Pipeline, require_one_vae, require_vae
 
 T = TypeVar("T")
 
@@ -178,6 +178,27 @@ class Cameo:
         pixels = partial(read, photo, self._max_pixels)
         return _alone(self._pipeline.verify(pixels, len(payload), coder, parts, fmr, frame=frame, timings=Timings()))
 
+    def interpolate(self, a: bytes, b: bytes, *, steps: int = latent.STEPS) -> list[Image.Image]:
+        """``steps`` faces from that of payload ``a`` to that of ``b``, both of one version of a VAE.
+
+        PayloadError, or InvalidParameter for other models.
+        """
+        coder, first = self._opened(a)
+        other, last = self._opened(b)
+        require_one_vae(coder, other)
+        return _pictures(_alone(self._pipeline.interpolate(coder, (first, last), steps, Timings())))
+
+    def sample(
+        self, count: int = latent.COUNT, *, seed: int = 0, model: str | None = None, version: int | None = None
+    ) -> list[Image.Image]:
+        """``count`` faces of nobody, drawn by ``seed`` from what a VAE has learnt; by default the first in the store.
+
+        InvalidParameter for a model that is no VAE; UnknownModel and the like.
+        """
+        coder = self._versions.get(model or latent.first_vae(self._versions.entries), version).model
+        require_vae(coder)
+        return _pictures(_alone(self._pipeline.sample(coder, count, seed)))
+
     def compare(
         self, photo: Photo, *, models: Iterable[str] | None = None, codecs: Iterable[str] = CODECS,
         max_bytes: int | Iterable[int] = (), effort: Effort | None = None, frame: FrameMethod = "auto",
@@ -225,6 +246,10 @@ def shipped_store() -> Path:
     package = Path(__file__).parent
     inside = package / "model_store"
     return inside if inside.is_dir() else package.parent / "model_store"
+
+
+def _pictures(faces: list[NDArray[np.uint8]]) -> list[Image.Image]:
+    return [Image.fromarray(face) for face in faces]
 
 
 def _alone(job: Job[T]) -> T:

@@ -106,6 +106,13 @@ class ReconstructRequest(_Schema):
     )
 
 
+class InterpolateRequest(_Schema):
+    """Two payloads of one version of a VAE."""
+
+    a: str = Field(description="the payload of the first face, in base64")
+    b: str = Field(description="the payload of the last face, in base64")
+
+
 class ShortenRequest(_Schema):
     payload: str = Field(description="a payload in base64")
 

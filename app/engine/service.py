@@ -35,7 +35,7 @@ log = logging.getLogger("cameo.service")
 T = TypeVar("T")
 
 ROUND_SECONDS = 0.03  # of CPU time, for a round of a search, until some have been measured
-VERIFY_SECONDS = 0.05  # the same
+VERIFY_SECONDS, FACE_SECONDS = 0.05, 0.01  # the same, of a verification and of a face
 MOST_PAYLOAD_BYTES = 2**16  # far above any payload; the checksum of a whole upload would hold up other requests
 
 
@@ -179,6 +179,25 @@ class Service:
         job = self.pipeline.verify(self._reader(data), size, coder, payload, fmr, frame=frame, timings=timings)
         kind = Kind(f"verify {frame} {coder.size}", megapixels(data, self.settings.max_pixels), VERIFY_SECONDS)
         return Work(job, kind, coder.decoding)
+
+    def interpolate(
+        self, coder: Coder, ends: tuple[codec.Payload, codec.Payload], steps: int, timings: Timings
+    ) -> Work[bytes]:
+        """Faces from that of one payload to that of the other, as a strip in a PNG. PayloadError, InvalidParameter."""
+        return self._strip(coder, self.pipeline.interpolate(coder, ends, steps, timings), steps, timings)
+
+    def sample(self, coder: Coder, count: int, seed: int, timings: Timings) -> Work[bytes]:
+        """Faces of nobody, as a strip in a PNG. InvalidParameter."""
+        return self._strip(coder, self.pipeline.sample(coder, count, seed), count, timings)
+
+    @staticmethod
+    def _strip(coder: Coder, job: Job[list[NDArray[np.uint8]]], faces: int, timings: Timings) -> Work[bytes]:
+        def strip() -> Job[bytes]:
+            drawn = yield from job
+            with timings.stage("encode"):
+                return encode(np.ascontiguousarray(np.hstack(drawn)), "image/png")
+
+        return Work(strip(), Kind(f"strip {coder.manifest.name} {faces}", seconds=FACE_SECONDS * faces), coder.drawing)
 
     def compare(
         self, data: bytes, coders: list[tuple[Coder, list[int | None]]], codecs: list[str], *,
