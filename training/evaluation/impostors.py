@@ -17,6 +17,7 @@ from training.evaluation.bootstrap import draws, interval
 Floats = NDArray[np.floating[Any]]
 
 CONSIDERED = 10  # times the largest FMR: the share of scores, from the highest on, that a sample's threshold lies in
+LEAST_MATCHES = 3  # that must be expected of an FMR
 DECIMALS = 4
 
 
@@ -66,10 +67,10 @@ class Comparisons:
         """
         impostor_RN = self.impostors
         count = int(impostor_RN.sum())
-        if count < 3 / min(fmrs):
+        if count < LEAST_MATCHES / min(fmrs):
             raise ValueError(
                 f"{count:,} impostor comparisons say nothing of an FMR of {min(fmrs):g}: at least "
-                f"{round(3 / min(fmrs)):,} are needed, so give more people"
+                f"{round(LEAST_MATCHES / min(fmrs)):,} are needed, so give more people"
             )
         score_C, a_C, b_C = self._highest(impostor_RN, int(count * min(1.0, CONSIDERED * max(fmrs))))
         samples: list[list[float]] = [[] for _ in fmrs]
