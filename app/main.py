@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
 
 from fastapi import Depends, FastAPI
 from fastapi_offline import FastAPIOffline
@@ -12,11 +11,11 @@ from starlette.middleware.cors import CORSMiddleware
 
 from app.api import access, batch, compare, compress, health, latent, models, pages, problems, reconstruct, verify
 from app.api.bodies import Budget, LimitBodies
+from app.api.description import describe
 from app.api.middleware import Head, Observe
 from app.api.parameters import refuse_unknown
 from app.api.prefix import Prefix
-from app.api.run import DEADLINE, Admission
-from app.api.schemas import Problem
+from app.api.run import Admission
 from app.config import Settings
 from app.engine.service import Service
 from app.observe import tracing
@@ -87,7 +86,7 @@ def create_app(settings: Settings) -> FastAPI:
         )  # fmt: skip
     app.add_middleware(Observe, metrics=metrics, traces=traces)
     app.add_middleware(Prefix, root_path=settings.root_path)
-    _document(app, keys is not None, settings.max_deadline_ms)
+    describe(app, keys is not None, settings.max_deadline_ms)
     return app
 
 
@@ -95,26 +94,6 @@ async def _sample(metrics: Metrics) -> None:
     while True:
         metrics.sample()
         await asyncio.sleep(SAMPLE_SECONDS)
-
-
-def _document(app: FastAPI, keys_needed: bool, max_deadline_ms: int) -> None:
-    """Add what no route knows: the schema of errors, the latest deadline, and the keys where they are needed."""
-    original = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            document = original()
-            document["components"]["schemas"].setdefault("Problem", Problem.model_json_schema())
-            for operations in document["paths"].values():
-                for parameter in (p for operation in operations.values() for p in operation.get("parameters", [])):
-                    if parameter["name"] == DEADLINE:
-                        parameter["schema"]["maximum"] = max_deadline_ms
-            if keys_needed:
-                access.document(document)
-        assert app.openapi_schema is not None
-        return app.openapi_schema
-
-    app.openapi = openapi  # type: ignore[method-assign]
 
 
 def _version() -> str:

@@ -16,6 +16,7 @@ from cameo import codec
 from cameo.faces.framing import asis
 from cameo.pictures.encode import encode
 from cameo.store.reader import StoredVersion
+from tests.unit.pictures.test_scan import BOMBS
 
 PAYLOAD = "application/vnd.cameo"
 TIMES_ALONE = 2
@@ -105,7 +106,8 @@ def known_requests(server: Server, bases: list[StoredVersion], photo: NDArray[np
             budgets = [rates[0], base.manifest.default_rate or rates[1], rates[-1] - SPARE] if rates[1:] else [None]
             for media_type, frame, body in uploads:
                 for budget in budgets:
-                    path = f"/compress?model={name}&frame={frame}&effort=fast"  # a search is for one budget
+                    # A search is for one budget.
+                    path = f"/compress?model={name}&frame={frame}&effort=fast&likeness=false"
                     finest = alone(f"{path}&max_bytes={rates[-1]}", media_type, PAYLOAD, body) if budget else b""
                     path += f"&max_bytes={budget}" if budget else ""
                     payload = alone(path, media_type, PAYLOAD, body)
@@ -152,11 +154,31 @@ def bad_requests(known: list[Known]) -> list[Bad]:
         code("overlong payload", payload * 900, 400, 413, 422),
         code("no JSON", b'{"payload": ', 400, kind="application/json"),
         code("wrong JSON", b'{"model": "x"}', 404, 422, kind="application/json"),
+        *costly_requests(),
         Bad("too long", request("/compress", "image/png", PAYLOAD, b"", length=10**9), (413,)),
         Bad("wrong method", b"DELETE /compress HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", (405,)),
         Bad("no such page", b"GET /nowhere HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", (404,)),
         Bad("no HTTP", b"\x16\x03\x01\x02\x00 hello?\r\n\r\n", (400, 0)),
     ]
+
+
+def costly_requests() -> list[Bad]:
+    """Small requests that would take seconds and gigabytes, were it not for limits."""
+    pictures = [(name, make()) for name, make in BOMBS.items()]
+    shape = b'{"model": "x", "tokens": {"shape": [' + b'"a",' * 10**6 + b"1]}}"
+    keys = b"{" + b",".join(b'"%x":1' % i for i in range(10**5)) + b"}"
+    form = b"--B\r\nContent-Disposition: form-data; name=image\r\n\r\na-" + b"a" * 10**6 + b"\r\n--B--\r\n"
+    punycode, never = "multipart/form-data; boundary=B; charset=punycode", "Cameo-Deadline-Ms: " + "9" * 400 + "\r\n"
+    line = b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+    return [
+        *(Bad(name, request("/compress", "image/*", PAYLOAD, data), (200, 400, 415, 422)) for name, data in pictures),
+        Bad("long shape", request("/reconstruct", "application/json", "image/png", shape), (413,)),
+        Bad("many keys", request("/reconstruct", "application/json", "image/png", keys), (413, 422)),
+        Bad("form in punycode", request("/compress", punycode, PAYLOAD, form), (415,)),
+        Bad("many fields", line + b"a: b\r\n" * 5000 + b"\r\n", (431,)),
+        Bad("long field", line + b"X-A: " + b"a" * 100_000 + b"\r\n\r\n", (431,)),
+        Bad("late for ever", request("/compress", "image/png", PAYLOAD, b"", more=never), (422,)),
+    ]  # fmt: skip
 
 
 def bomb() -> bytes:

@@ -4,8 +4,8 @@ Each model gets a server of its own. Every call is then measured in short rounds
 service with one client, the service with eight, and so on in turn, so that drift of the machine cancels. A figure is
 the median of the rounds, a ratio is taken within each round; latencies are pooled.
 
-The bare loop does the same work on the same bytes in one thread: decode, frame, encode and pack; or unpack, decode
-and write a PNG. Before anything is timed, its result must equal the service's answer.
+The bare loop is the library, doing the same work on the same bytes in one thread, see :mod:`bench.workloads`. Before
+anything is timed, its result must equal the service's answer.
 
 Two ratios say what the service costs. "÷ bare, per core" divides images per second on each core that the service could
 use, the lesser of clients and workers, by those of the bare loop; the clients take their share of the same cores, so
@@ -14,7 +14,6 @@ other work on the machine hardly touch it.
 """
 
 import argparse
-import base64
 import contextlib
 import json
 import os
@@ -25,29 +24,21 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from tqdm import tqdm
 
-from app.config import Settings
 from bench.server import BenchError, Server, post
-from bench.stores import store_of_one
-from cameo import codec
-from cameo.coder.coder import Coder
+from bench.stores import default_version, store_of_one
+from bench.workloads import Workload, workloads
 from cameo.coder.cpus import available_cpus
-from cameo.coder.device import choose
 from cameo.errors import CameoError
-from cameo.faces.framing import Framer, asis
-from cameo.faces.judge import installed_judge
-from cameo.faces.recogniser import SFace
-from cameo.pictures.decode import decode
 from cameo.pictures.encode import encode
-from cameo.pictures.quality import Pixels
-from cameo.store.registry import Registry
+from cameo.store.reader import StoredVersion, scan
 from tests.faces import astronaut
 
 STARTS = 3
@@ -95,18 +86,6 @@ class Load:
 
 
 @dataclass(frozen=True)
-class Call:
-    """A request, the same work without HTTP, and the part of the answer that must equal that work's result."""
-
-    name: str
-    path: str
-    media_type: str
-    body: bytes
-    bare: Callable[[], bytes]
-    result: Callable[[bytes], bytes]
-
-
-@dataclass(frozen=True)
 class Round:
     """A stretch of the bare loop, or of the service under its clients; all in seconds."""
 
@@ -128,41 +107,6 @@ class Round:
         return 1e3 * self.server_cpu / len(self.latencies)
 
 
-def calls_of(coder: Coder, framer: Framer, photo: bytes, max_pixels: int) -> list[Call]:
-    """What is measured of a model."""
-    weights = installed_judge() if coder.searchable else None
-    recogniser = SFace(weights) if weights else None
-
-    def framed(upload: bytes, frame: str) -> Pixels:
-        image = decode(upload, max_pixels)
-        return (framer.auto(image, coder.size) if frame == "auto" else asis(image, coder.size)).portrait
-
-    def compress(upload: bytes, frame: str) -> bytes:
-        return coder.pack(coder.tokens(framed(upload, frame)))
-
-    def searched() -> bytes:
-        assert recogniser
-        return coder.pack(coder.search(recogniser, framed(photo, "auto"), None, "good").finish().numpy())
-
-    def reconstruct() -> bytes:
-        return encode(coder.reconstruct(coder.unpack(codec.unwrap(payload))), "image/png")
-
-    def payload_in(answer: bytes) -> bytes:
-        return base64.b64decode(json.loads(answer)["payload"])
-
-    portrait = encode(framer.auto(decode(photo, max_pixels), coder.size).portrait, "image/png")
-    payload = compress(photo, "auto")
-    path = f"/compress?model={coder.manifest.name}&frame="
-    asis_path, auto_path = f"{path}asis&effort=fast", f"{path}auto&effort=fast"
-    good = Call("compress a photo, searched", f"{path}auto&effort=good", "image/*", photo, searched, payload_in)
-    return [
-        Call("compress a portrait", asis_path, "image/png", portrait, lambda: compress(portrait, "asis"), payload_in),
-        Call("compress a photo", auto_path, "image/*", photo, lambda: compress(photo, "auto"), payload_in),
-        *([good] if recogniser else []),
-        Call("reconstruct", "/reconstruct", "application/vnd.cameo", payload, reconstruct, lambda answer: answer),
-    ]
-
-
 def repeat(work: Callable[[], object], seconds: float) -> list[float]:
     """The seconds that each repetition took; there is at least one."""
     until = time.perf_counter() + seconds
@@ -176,16 +120,20 @@ def repeat(work: Callable[[], object], seconds: float) -> list[float]:
             return latencies
 
 
-def bare_round(call: Call, seconds: float) -> Round:
+def bare_round(work: Workload, seconds: float) -> Round:
     began, cpu = time.perf_counter(), time.process_time()
-    latencies = repeat(call.bare, seconds)
+    latencies = repeat(work.bare, seconds)
     return Round(latencies, time.perf_counter() - began, time.process_time() - cpu)
 
 
-def service_round(server: Server, call: Call, clients: int, seconds: float) -> Round:
+def ask(connection: HTTPConnection, work: Workload) -> bytes:
+    return post(connection, work.path, work.media_type, work.body, work.accept)
+
+
+def service_round(server: Server, work: Workload, clients: int, seconds: float) -> Round:
     def client(_: int) -> list[float]:
         with contextlib.closing(server.connect()) as connection:
-            return repeat(lambda: post(connection, call.path, call.media_type, call.body), seconds)
+            return repeat(lambda: ask(connection, work), seconds)
 
     with ThreadPoolExecutor(clients) as threads:
         began, cpu, server_cpu = time.perf_counter(), time.process_time(), server.cpu_seconds()
@@ -194,34 +142,38 @@ def service_round(server: Server, call: Call, clients: int, seconds: float) -> R
     return Round(latencies, wall, time.process_time() - cpu, server.cpu_seconds() - server_cpu)
 
 
-def measure(server: Server, coder: Coder, call: Call, seconds: float, bar: "tqdm[Any]") -> list[Load]:
+def measure(server: Server, stored: StoredVersion, work: Workload, seconds: float, bar: "tqdm[Any]") -> list[Load]:
     """A call with each number of clients, every one for ``seconds`` in all."""
-    bar.set_description(f"{coder.manifest.name}: {call.name}")
+    name = stored.manifest.name
+    bar.set_description(f"{name}: {work.name}")
     with contextlib.closing(server.connect()) as connection:
-        if call.result(post(connection, call.path, call.media_type, call.body)) != call.bare():
-            raise BenchError(f"POST {call.path} gives something else than {coder.manifest.name} does in the bare loop")
-    bare_round(call, WARM_UP)
-    service_round(server, call, max(CLIENTS), WARM_UP)
+        if ask(connection, work) != work.bare():
+            raise BenchError(f"POST {work.path} gives something else than {name} does in the bare loop")
+    bare_round(work, WARM_UP)
+    service_round(server, work, max(CLIENTS), WARM_UP)
     bare: list[Round] = []
     service: dict[int, list[Round]] = {clients: [] for clients in CLIENTS}
     for _ in range(ROUNDS):
-        bare.append(bare_round(call, seconds / ROUNDS))
+        bare.append(bare_round(work, seconds / ROUNDS))
         bar.update()
         for clients, rounds in service.items():
-            rounds.append(service_round(server, call, clients, seconds / ROUNDS))
+            rounds.append(service_round(server, work, clients, seconds / ROUNDS))
             bar.update()
     return [
-        summary(coder, call, clients, min(clients, server.workers), bare, rounds) for clients, rounds in service.items()
+        summary(stored, work, clients, min(clients, server.workers), bare, rounds)
+        for clients, rounds in service.items()
     ]
 
 
-def summary(coder: Coder, call: Call, clients: int, cores: int, bare: list[Round], service: list[Round]) -> Load:
+def summary(
+    stored: StoredVersion, work: Workload, clients: int, cores: int, bare: list[Round], service: list[Round]
+) -> Load:
     latencies_ms = 1e3 * np.concatenate([r.latencies for r in service])
     pairs = list(zip(bare, service, strict=True))
     return Load(
-        model=coder.manifest.name,
-        version=coder.manifest.version,
-        call=call.name,
+        model=stored.manifest.name,
+        version=stored.manifest.version,
+        call=work.name,
         clients=clients,
         images=len(latencies_ms),
         images_per_second=statistics.median(r.images_per_second for r in service),
@@ -253,27 +205,19 @@ def start(name: str, store: Path, bar: "tqdm[Any]") -> Start:
 
 def run(store: Path, photo: bytes, seconds: float) -> tuple[list[Start], list[Load]]:
     """All starts and loads of a store, of each model its default version."""
-    settings = Settings(store=store)
-    device = choose(settings.device).torch
-    torch.set_num_threads(1)  # as in the service
-    cv2.setNumThreads(1)
-    registry = Registry(store, lambda stored: Coder(stored, device))
-    registry.open()
-    coders = [registry.get(name).model for name in registry.names()]
-    if not coders:
-        raise BenchError(f"the model store {store} holds no usable version")
-    framer = Framer(settings.detector)
-    calls = [calls_of(coder, framer, photo, settings.max_pixels) for coder in coders]
-    steps = STARTS * (1 + len(coders)) + ROUNDS * (1 + len(CLIENTS)) * sum(map(len, calls))
+    names = sorted({folder.parent.name for folder in scan(store)})
+    if not names:
+        raise BenchError(f"the model store {store} holds no version")
     loads: list[Load] = []
-    with tqdm(total=steps, unit="step") as bar:
+    with tqdm(unit="step") as bar:
         starts = [start("whole store", store, bar)]
-        for coder, of_coder in zip(coders, calls, strict=True):
-            with store_of_one(coder.stored) as alone:
-                begun = start(f"{coder.manifest.name} alone", alone, bar)
+        for stored in (default_version(store, name) for name in names):
+            with store_of_one(stored) as alone:
+                begun = start(f"{stored.manifest.name} alone", alone, bar)
+                works = workloads(alone, photo)
                 with Server(alone) as server:
-                    for call in of_coder:
-                        loads += measure(server, coder, call, seconds, bar)
+                    for work in works:
+                        loads += measure(server, stored, work, seconds, bar)
                     starts.append(replace(begun, loaded_mb=server.memory_mb()))
     return starts, loads
 

@@ -7,7 +7,8 @@
     │   ├── UnsupportedImage      415       a format, or a variant of one, that we do not decode
     │   ├── TooManyPixels         422
     │   ├── TooComplex            422       more segments, scans, tiles ... than any honest picture has
-    │   └── NoFace                422
+    │   ├── NoFace                422
+    │   └── TooManyFaces          422       where only one is wanted
     ├── PayloadError                        the bytes that should be a payload
     │   ├── EmptyPayload          400
     │   ├── TruncatedPayload      400
@@ -105,6 +106,10 @@ class TooComplex(ImageError):
 
 class NoFace(ImageError):
     status, type, title = 422, "no-face", "No face was found"
+
+
+class TooManyFaces(ImageError):
+    status, type, title = 422, "too-many-faces", "Several faces were found where only one is wanted"
 
 
 class PayloadError(CameoError):

@@ -33,6 +33,7 @@ T = TypeVar("T")
 
 Effort = Literal["fast", "good", "best"]
 FrameMethod = Literal["auto", "asis"]
+FaceChoice = Literal["largest", "only"]
 
 MAX_PIXELS = 50_000_000
 AHEAD = 2  # photos for each thread that are read, or done, before they are asked for
@@ -101,22 +102,24 @@ class Cameo:
 
     def compress(
         self, photo: Photo, *, model: str | None = None, version: int | None = None, max_bytes: int | None = None,
-        effort: Effort | None = None, frame: FrameMethod = "auto", likeness: bool | None = None,
+        effort: Effort | None = None, frame: FrameMethod = "auto", face: FaceChoice = "largest",
+        likeness: bool | None = None,
     ) -> Compressed:  # fmt: skip
         """The face in a photo, as a payload of at most ``max_bytes``; by default the model's default rate.
 
         ``frame="auto"`` finds the face and warps it to the canonical portrait, ``"asis"`` takes the centre square.
+        Of several faces it takes the most prominent one; with ``face="only"`` it refuses the photo.
         ``likeness=False`` leaves out the comparison of the face with the portrait.
         ImageError, UnknownModel, UnknownVersion, RefusedVersion, BudgetTooSmall or InvalidParameter.
         """
         coder = self._versions.get(model, version).model
-        return self._compressor(coder, max_bytes, effort, frame, likeness, many=False)(photo)
+        return self._compressor(coder, max_bytes, effort, frame, face, likeness, many=False)(photo)
 
     @overload
     def compress_many(
         self, photos: Iterable[Photo], *, model: str | None = ..., version: int | None = ...,
         max_bytes: int | None = ..., effort: Effort | None = ..., frame: FrameMethod = ...,
-        likeness: bool | None = ..., threads: int | None = ...,
+        face: FaceChoice = ..., likeness: bool | None = ..., threads: int | None = ...,
         on_error: Literal["raise"] = ...,
     ) -> Iterator[Compressed]: ...  # fmt: skip
 
@@ -124,13 +127,14 @@ class Cameo:
     def compress_many(
         self, photos: Iterable[Photo], *, model: str | None = ..., version: int | None = ...,
         max_bytes: int | None = ..., effort: Effort | None = ..., frame: FrameMethod = ...,
-        likeness: bool | None = ..., threads: int | None = ...,
+        face: FaceChoice = ..., likeness: bool | None = ..., threads: int | None = ...,
         on_error: Literal["return"],
     ) -> Iterator[Compressed | CameoError | OSError]: ...  # fmt: skip
 
     def compress_many(
         self, photos: Iterable[Photo], *, model: str | None = None, version: int | None = None,
         max_bytes: int | None = None, effort: Effort | None = None, frame: FrameMethod = "auto",
+        face: FaceChoice = "largest",
         likeness: bool | None = None, threads: int | None = None, on_error: Literal["raise", "return"] = "raise",
     ) -> Iterator[Compressed | CameoError | OSError]:  # fmt: skip
         """:meth:`compress` of any number of photos, in their order, on every core.
@@ -141,7 +145,7 @@ class Cameo:
         portraits, unless ``likeness=True``.
         """
         coder = self._versions.get(model, version).model
-        compress = self._compressor(coder, max_bytes, effort, frame, likeness, many=True)
+        compress = self._compressor(coder, max_bytes, effort, frame, face, likeness, many=True)
         return _in_order(compress, photos, threads or self.device.cpus, returns_errors=on_error == "return")
 
     def reconstruct(self, payload: bytes) -> Image.Image:
@@ -218,18 +222,19 @@ class Cameo:
         return _alone(self._pipeline.compare(pixels, coders, wanted, effort=effort, frame=frame, timings=Timings()))
 
     def _compressor(
-        self, coder: Coder, max_bytes: int | None, wanted: str | None, frame: str, likeness: bool | None, *, many: bool
-    ) -> Callable[[Photo], Compressed]:
+        self, coder: Coder, max_bytes: int | None, wanted: str | None, frame: str, face: str, likeness: bool | None, *,
+        many: bool,
+    ) -> Callable[[Photo], Compressed]:  # fmt: skip
+        self._pipeline.require_framing(frame, face)
         budget, effort = coder.budget(max_bytes), self._pipeline.effort(coder, wanted, many=many)
         judged = self._pipeline.judges(likeness, effort, many=many)
 
         def compress(photo: Photo) -> Compressed:
-            pixels = partial(read, photo, self._max_pixels)
-            return _alone(
-                self._pipeline.compress(
-                    pixels, coder, budget, effort=effort, frame=frame, judged=judged, timings=Timings()
-                )
-            )
+            job = self._pipeline.compress(
+                partial(read, photo, self._max_pixels), coder, budget, effort=effort, frame=frame, face=face,
+                judged=judged, timings=Timings(),
+            )  # fmt: skip
+            return _alone(job)
 
         return compress
 

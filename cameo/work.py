@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from cameo.codec import Payload
 from cameo.coder.coder import Coder
 from cameo.comparison import Comparison, compare
-from cameo.errors import InvalidParameter, NotCalibrated
+from cameo.errors import InvalidParameter, NotCalibrated, TooManyFaces
 from cameo.faces.checks import check
 from cameo.faces.framing import Framed, Framer, asis
 from cameo.faces.judge import IdentityJudge, installed_judge
@@ -89,6 +89,12 @@ class Pipeline:
             raise InvalidParameter(f"effort={wanted} needs {NO_RECOGNISER}", parameter="effort")
         return wanted
 
+    @staticmethod
+    def require_framing(frame: str, face: str) -> None:
+        """InvalidParameter where the two contradict each other."""
+        if face == "only" and frame == "asis":
+            raise InvalidParameter("face=only needs frame=auto: frame=asis looks for no face", parameter="face")
+
     def judges(self, wanted: bool | None, effort: str, *, many: bool = False) -> bool:
         """Whether a payload's face is compared with the portrait: by default not for ``many`` without a search.
 
@@ -102,14 +108,21 @@ class Pipeline:
         return wanted
 
     def compress(
-        self, read: Callable[[], Decoded], coder: Coder, budget: int, *, effort: str, frame: str, judged: bool,
-        timings: Timings,
+        self, read: Callable[[], Decoded], coder: Coder, budget: int, *, effort: str, frame: str, face: str,
+        judged: bool, timings: Timings,
     ) -> Job[Compressed]:  # fmt: skip
         """What ``read`` gives, the pixels of a photo, to a payload of at most ``budget`` bytes. ImageError.
 
         ``budget`` is one of :meth:`Coder.budget`, ``effort`` one of :meth:`effort`, ``judged`` of :meth:`judges`.
+        ``face``: largest takes the most prominent one, only refuses a photo with several.
         """
         framed = self.framed(read, frame, coder.size, timings)
+        if face == "only" and framed.faces is not None and framed.faces > 1:
+            raise TooManyFaces(
+                f"{framed.faces} faces were found: send a picture of one, or take the most prominent one with "
+                "face=largest",
+                faces=framed.faces, limit=1,
+            )  # fmt: skip
         tokens = yield from self.tokens(framed.portrait, coder, budget, effort, timings)
         with timings.stage("encode"):
             payload, held = coder.pack_first(tokens, budget)

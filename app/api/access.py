@@ -21,7 +21,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.prefix import route_path
-from app.api.problems import MEDIA_TYPE, problem, responses
+from app.api.problems import problem
 from app.config import Settings
 from app.observe.metrics import Metrics
 from cameo.errors import RateLimited, Unauthorized
@@ -29,6 +29,11 @@ from cameo.errors import RateLimited, Unauthorized
 log = logging.getLogger("cameo.keys")
 
 PROBES = frozenset({"/livez", "/readyz"})
+ERRORS = (Unauthorized, RateLimited)
+SCHEMES = {  # as OpenAPI has them
+    "bearer": {"type": "http", "scheme": "bearer", "description": "The API key"},
+    "header": {"type": "apiKey", "in": "header", "name": "X-Api-Key", "description": "The API key"},
+}
 REFUSALS = {429, 503, 504}  # of the service, which has no room or no time
 BEFORE_WORK = {"upload", "queue"}  # stages of a request
 LOOK_SECONDS = 1.0  # between two looks at the file
@@ -257,25 +262,6 @@ def require_keys(settings: Settings) -> None:
             f"CAMEO_HOST={settings.host} lets other machines in: name a file of API keys in CAMEO_KEYS, "
             "or set CAMEO_OPEN=true to serve everybody"
         )
-
-
-def document(openapi: dict[str, Any]) -> None:
-    """Say in an OpenAPI document that everything but the probes needs a key, and what is answered without."""
-    openapi["components"]["securitySchemes"] = {
-        "bearer": {"type": "http", "scheme": "bearer", "description": "The API key"},
-        "header": {"type": "apiKey", "in": "header", "name": "X-Api-Key", "description": "The API key"},
-    }
-    for path, operations in openapi["paths"].items():
-        if path in PROBES:
-            continue
-        for operation in operations.values():
-            operation["security"] = [{"bearer": []}, {"header": []}]
-            for status, answer in responses(Unauthorized, RateLimited).items():
-                documented = operation["responses"].setdefault(str(status), answer)
-                if documented is not answer:
-                    documented["description"] += "; " + answer["description"]
-                    examples = documented["content"][MEDIA_TYPE]["examples"]
-                    examples |= answer["content"][MEDIA_TYPE]["examples"]
 
 
 def _secret(headers: Headers) -> str | None:

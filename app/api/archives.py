@@ -30,6 +30,8 @@ EXTRA_BYTES = 2**17  # of the extra fields in a zip's directory, which zipfile r
 LINE_BYTES = 2**17  # of JSON: a payload of 65,536 bytes in base64, a name, and some room
 
 _GZIP = b"\x1f\x8b"
+_ZIP = b"PK"
+_TAR, _TAR_AT = b"ustar", 257
 _ZIP_ENTRY = b"PK\x01\x02"
 _ZIP_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}  # of others one byte can ask for gigabytes
 _ENCRYPTED = 0x1
@@ -98,6 +100,17 @@ def untar(body: bytes, limits: Limits) -> list[Item]:
             items.append(Item(label(member.name, len(items)), read))
             _require_few(len(items), limits.items, limits)
     return items
+
+
+def unpack(body: bytes, limits: Limits) -> list[Item]:
+    """The files of a zip or a tar, by how it begins; see the two."""
+    return unzip(body, limits) if body.startswith(_ZIP) else untar(body, limits)
+
+
+def unpack_payloads(body: bytes, limits: Limits) -> list[Item]:
+    """The same, or the payloads of NDJSON."""
+    is_archive = body.startswith((_ZIP, _GZIP)) or body.startswith(_TAR, _TAR_AT)
+    return unpack(body, limits) if is_archive else lines(body, limits)
 
 
 def lines(body: bytes, limits: Limits) -> list[Item]:

@@ -1,6 +1,7 @@
 """``POST /compress/batch`` and ``POST /reconstruct/batch``: many items in one request."""
 
 import asyncio
+import json
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Annotated, Any, Literal
@@ -11,14 +12,20 @@ from fastapi.responses import Response, StreamingResponse
 from app.api import archives, problems
 from app.api.access import charge
 from app.api.archives import Item, Limits
-from app.api.compress import PICTURE_ERRORS, Wanted, observed
-from app.api.facts import doubts, model_header
+from app.api.description import (
+    BINARY,
+    DEADLINE_PARAMETER,
+    PAYLOAD_ERRORS,
+    PAYLOAD_EXAMPLE,
+    PICTURE_ERRORS,
+    files,
+    headers,
+)  # fmt: skip
+from app.api.facts import doubts, model_header, observe_sizes
 from app.api.forms import FIELDS, FORM
-from app.api.negotiate import PAYLOAD, content_type, negotiate
-from app.api.parameters import refuse_unknown_fields
+from app.api.negotiate import OCTETS, PAYLOAD, content_type, negotiate
+from app.api.parameters import Wanted, refuse_unknown_fields
 from app.api.payloads import strip_newline
-from app.api.reconstruct import PAYLOAD_ERRORS
-from app.api.run import DEADLINE_PARAMETER
 from app.api.stream import NDJSON, TAR, Answer, Batch, stream
 from app.api.uploads import read_form
 from app.engine.service import Service
@@ -29,37 +36,31 @@ router = APIRouter(tags=["batches"])
 
 ZIP = "application/zip"
 GZIPPED = ("application/gzip", "application/x-gzip", "application/x-gtar", "application/x-tgz")
-UNZIPPED = dict.fromkeys((ZIP, "application/x-zip-compressed", "application/x-zip"), archives.unzip)
-UNTARRED = dict.fromkeys((TAR, *GZIPPED), archives.untar)
+ZIPPED = (ZIP, "application/x-zip-compressed", "application/x-zip")
+ARCHIVES = dict.fromkeys(ZIPPED, archives.unzip) | dict.fromkeys((TAR, *GZIPPED), archives.untar)
 
 BATCH_ERRORS = (errors.BrokenArchive, errors.TooManyItems)
-BINARY = {"schema": {"type": "string", "format": "binary"}}
 
 
-def _open_body(kinds: dict[str, str], items: str, **properties: Any) -> dict[str, Any]:
-    content: dict[str, Any] = {
-        kind: BINARY | {"schema": BINARY["schema"] | {"description": d}} for kind, d in kinds.items()
-    }
-    if properties:
-        content = {
-            FORM: {"schema": {"type": "object", "required": list(properties), "properties": properties}}
-        } | content
+def _open_body(description: str, content: dict[str, Any]) -> dict[str, Any]:
     return {
         "parameters": [DEADLINE_PARAMETER],
-        "requestBody": {"required": True, "description": items, "content": content},
+        "requestBody": {"required": True, "description": description, "content": content},
     }
 
 
-def _streamed(what: str) -> dict[str, Any]:
-    example = (
-        '{"index":0,"name":"a.jpg",…}\n{"index":1,"name":"b.jpg","problem":{"type":"urn:cameo:problem:no-face",…}}\n'
-    )
+def _streamed(what: str, line: dict[str, Any], failed: int = 0) -> dict[str, Any]:
+    lines = ({"index": 0, "name": "eileen"} | line, {"items": 1, "failed": failed})
     return {
         "description": f"Answers in the order of the items, sent as they are ready. {what} The last line has the "
-        "numbers of `items` and `failed` ones. In a tar, an item that failed is NAME.problem.json.",
+        f"numbers of `items` and `failed` ones. In a tar, which {OCTETS} is, too, an item that failed is "
+        "NAME.problem.json.",
         "content": {
-            NDJSON: {"schema": {"type": "string"}, "example": example + '{"items":2,"failed":1}\n'},
-            TAR: BINARY,
+            NDJSON: {
+                "schema": {"type": "string"},
+                "example": "".join(json.dumps(each, separators=(",", ":")) + "\n" for each in lines),
+            },
+            **files(TAR, OCTETS),
         },
     }
 
@@ -71,13 +72,23 @@ def _streamed(what: str) -> dict[str, Any]:
     response_class=StreamingResponse,
     responses={
         200: _streamed("A line has `index`, `name`, and either `payload` in base64, `bytes`, `model`, `version`, "
-                       "`likeness` and `warnings`, or `problem`."),
-        **problems.responses(*PICTURE_ERRORS, errors.BudgetTooSmall, *BATCH_ERRORS),
+                       "`likeness` and `warnings`, or `problem`.",
+                       {"payload": PAYLOAD_EXAMPLE, "bytes": 32, "model": "cameo-128", "version": 5, "likeness": None,
+                        "warnings": []}) | {"headers": headers("Cameo-Model")},
+        **problems.responses(*PICTURE_ERRORS, errors.TooManyFaces, errors.BudgetTooSmall, *BATCH_ERRORS),
     },
     openapi_extra=_open_body(
-        {ZIP: "the pictures in it", TAR: "the pictures in it", GZIPPED[0]: "a tar, compressed"},
-        "Pictures: fields `image` of a form, or the files of a zip or tar.",
-        image={"type": "array", "items": {"type": "string", "format": "binary"}},
+        f"Pictures: fields `image` of a form, or the files of a zip or tar, as {ZIP}, {TAR}, {GZIPPED[0]} or {OCTETS}.",
+        {
+            FORM: {
+                "schema": {
+                    "type": "object",
+                    "required": ["image"],
+                    "properties": {"image": {"type": "array", "minItems": 1, "items": BINARY["schema"]}},
+                }
+            },
+            OCTETS: BINARY,
+        },
     ),
 )  # fmt: skip
 async def compress_batch(request: Request, wanted: Annotated[Wanted, Query()]) -> Response:
@@ -89,7 +100,7 @@ async def compress_batch(request: Request, wanted: Annotated[Wanted, Query()]) -
     busy, a batch waits where a single picture would be refused.
     """
     service: Service = request.app.state.service
-    media_type = negotiate(request, NDJSON, TAR)
+    media_type = negotiate(request, NDJSON, TAR, OCTETS)
     coder = await service.coder(wanted.model, wanted.version)
     coder.budget(wanted.max_bytes)
     effort = service.pipeline.effort(coder, wanted.effort, many=True)
@@ -97,9 +108,9 @@ async def compress_batch(request: Request, wanted: Annotated[Wanted, Query()]) -
     items = await _pictures(request)
 
     async def compute(batch: Batch, data: bytes, timings: Timings) -> Answer:
-        work = service.compress(data, wanted.frame, coder, wanted.max_bytes, effort, likeness, timings)
+        work = service.compress(data, wanted.frame, wanted.face, coder, wanted.max_bytes, effort, likeness, timings)
         done = await batch.run(work, timings)
-        observed(service, coder, done, len(data))
+        observe_sizes(service, coder, done, len(data))
         return Answer(coder, done.payload, PAYLOAD, doubts(done))
 
     charge(request, len(items))
@@ -113,17 +124,14 @@ async def compress_batch(request: Request, wanted: Annotated[Wanted, Query()]) -
     response_class=StreamingResponse,
     responses={
         200: _streamed("A line has `index`, `name`, and either `picture` in base64, `media_type`, `bytes`, `model` and "
-                       "`version`, or `problem`."),
+                       "`version`, or `problem`.",
+                       {"problem": problems.example(errors.TruncatedPayload)}, failed=1),
         **problems.responses(*PAYLOAD_ERRORS, *BATCH_ERRORS),
     },
     openapi_extra=_open_body(
-        {
-            NDJSON: 'a line a payload: `{"payload": BASE64, "name": TEXT}`, the name may be left out',
-            ZIP: "the payload files in it",
-            TAR: "the payload files in it",
-            GZIPPED[0]: "a tar, compressed",
-        },
-        "Payloads, of any models.",
+        f"Payloads, of any models: the files of a zip or tar, as {ZIP}, {TAR} or {GZIPPED[0]}, or lines of JSON, "
+        f'`{{"payload": BASE64, "name": TEXT}}` with a name or without, as {NDJSON}; or any of these as {OCTETS}.',
+        {OCTETS: BINARY},
     ),
 )  # fmt: skip
 async def reconstruct_batch(
@@ -134,8 +142,8 @@ async def reconstruct_batch(
 ) -> Response:
     """Each payload gives the picture that `/reconstruct` gives for it alone, and fails alone."""
     service: Service = request.app.state.service
-    media_type = negotiate(request, NDJSON, TAR)
-    items = await _unpack(request, {NDJSON: archives.lines} | UNZIPPED | UNTARRED)
+    media_type = negotiate(request, NDJSON, TAR, OCTETS)
+    items = await _unpack(request, {NDJSON: archives.lines, OCTETS: archives.unpack_payloads} | ARCHIVES)
     picture_type = f"image/{picture_format}"
 
     async def compute(batch: Batch, data: bytes, timings: Timings) -> Answer:
@@ -154,7 +162,7 @@ def _limits(request: Request) -> Limits:
 
 async def _pictures(request: Request) -> list[Item]:
     if content_type(request) != FORM:
-        return await _unpack(request, UNZIPPED | UNTARRED, FORM)
+        return await _unpack(request, {OCTETS: archives.unpack} | ARCHIVES, FORM)
     limit = _limits(request).items
     parts = await read_form(request, limit + FIELDS)
     images = [part for part in parts if part.name == "image"]

@@ -8,11 +8,12 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 
 from app.api.access import charge
-from app.api.compress import PICTURE_ERRORS, FrameMethod, WantedEffort
+from app.api.description import DEADLINE_PARAMETER, PICTURE_ERRORS, files
 from app.api.facts import frame_facts
 from app.api.negotiate import JSON, negotiate
+from app.api.parameters import FrameMethod, WantedEffort
 from app.api.problems import responses
-from app.api.run import DEADLINE_PARAMETER, run
+from app.api.run import run
 from app.api.schemas import CompareAnswer, ComparisonRow
 from app.api.uploads import REQUEST_BODY, read_image
 from app.engine.service import Service, Work
@@ -37,7 +38,7 @@ MOST_LINES = 12  # of the sheet: a model at one budget
     responses={
         200: {
             "description": "A row for each, or one labelled sheet.",
-            "content": {"image/png": {"schema": {"type": "string", "format": "binary"}}},
+            "content": files("image/png"),
         },
         **responses(*PICTURE_ERRORS, BudgetTooSmall),
     },

@@ -1,8 +1,9 @@
-"""The same facts as JSON and as headers."""
+"""Facts that several resources answer with, as JSON and as headers."""
 
 import numpy as np
 
 from app.api import schemas
+from app.engine.service import Service
 from cameo.coder.coder import Coder
 from cameo.results import Compressed, Frame
 
@@ -26,6 +27,27 @@ def doubts(done: Compressed) -> schemas.Doubts:
         likeness=None if done.likeness is None else round(done.likeness, 4),
         warnings=[schemas.Doubt(code=code, detail=detail) for code, detail in done.warnings],
     )
+
+
+def observe_sizes(service: Service, coder: Coder, done: Compressed, upload_bytes: int) -> schemas.Sizes:
+    """How large everything is; the payload and its ratio go into the metrics."""
+    pixels, payload = coder.size**2, len(done.payload)
+    sizes = schemas.Sizes(
+        upload=upload_bytes,
+        portrait=3 * pixels,
+        payload=payload,
+        ratio=round(3 * pixels / payload, 3),
+        bits_per_pixel=round(8 * payload / pixels, 4),
+    )
+    labels = done.model, str(done.version)
+    service.metrics.payload_bytes.labels(*labels).observe(sizes.payload)
+    service.metrics.ratio.labels(*labels).observe(sizes.ratio)
+    return sizes
+
+
+def refused(service: Service) -> list[schemas.RefusedInfo]:
+    """The versions that failed verification, and why."""
+    return [schemas.RefusedInfo(name=r.name, version=r.version, reason=r.reason) for r in service.registry.refused]
 
 
 def model_header(coder: Coder) -> str:

@@ -4,7 +4,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from app.api.models import refused
+from app.api.facts import refused
 from app.api.schemas import LiveAnswer, ReadyAnswer
 from app.engine.service import Service
 

@@ -7,12 +7,12 @@ from fastapi.responses import Response
 
 from app.api import json_body
 from app.api.access import charge
+from app.api.description import DEADLINE_PARAMETER, PAYLOAD_ERRORS, PAYLOAD_EXAMPLE, files, headers
 from app.api.facts import model_header
 from app.api.negotiate import JSON, content_type, negotiate
 from app.api.payloads import decode_base64
 from app.api.problems import responses
-from app.api.reconstruct import PAYLOAD_ERRORS
-from app.api.run import DEADLINE_PARAMETER, run
+from app.api.run import run
 from app.api.schemas import InterpolateRequest
 from app.engine.service import Service
 from cameo import errors, latent
@@ -24,12 +24,13 @@ PNG = "image/png"
 STRIP: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The faces, from left to right.",
-        "content": {PNG: {"schema": {"type": "string", "format": "binary"}}},
+        "content": files(PNG),
+        "headers": headers("Cameo-Model"),
     }
 }
 SAMPLE_ERRORS = (
-    errors.NotAcceptable, errors.InvalidParameter, errors.UnknownModel, errors.UnknownVersion, errors.RefusedVersion,
-    errors.Overloaded, errors.NotReady, errors.DeadlineExceeded, errors.InternalError,
+    errors.NotAcceptable, errors.UnknownModel, errors.UnknownVersion, errors.RefusedVersion, errors.Overloaded,
+    errors.NotReady, errors.DeadlineExceeded,
 )  # fmt: skip
 
 
@@ -45,8 +46,8 @@ SAMPLE_ERRORS = (
             "required": True,
             "content": {
                 JSON: {
-                    "schema": InterpolateRequest.model_json_schema(ref_template="#/components/schemas/{model}"),
-                    "example": {"a": "EHtPCf…", "b": "EHtPCf…"},
+                    "schema": {"$ref": f"#/components/schemas/{InterpolateRequest.__name__}"},
+                    "example": {"a": PAYLOAD_EXAMPLE, "b": PAYLOAD_EXAMPLE},
                 }
             },
         },

@@ -4,8 +4,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Request
 
+from app.api.facts import refused
 from app.api.problems import responses
-from app.api.schemas import ModelInfo, ModelsAnswer, RefusedInfo, VersionInfo
+from app.api.schemas import ModelInfo, ModelsAnswer, VersionInfo
 from app.engine.service import Service
 from cameo import errors
 from cameo.coder.coder import Coder
@@ -87,7 +88,3 @@ def _version(store: Snapshot[Coder], name: str, version: int) -> VersionInfo:
         loaded=entry.loaded,
         manifest=stored.manifest.model_dump(mode="json"),
     )
-
-
-def refused(service: Service) -> list[RefusedInfo]:
-    return [RefusedInfo(name=r.name, version=r.version, reason=r.reason) for r in service.registry.refused]

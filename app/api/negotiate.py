@@ -7,6 +7,7 @@ from cameo.errors import NotAcceptable
 
 PAYLOAD = "application/vnd.cameo"
 JSON = "application/json"
+OCTETS = "application/octet-stream"
 
 
 def negotiate(request: Request, *offered: str) -> str:

@@ -7,6 +7,7 @@ import re
 from fastapi import APIRouter, Request
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse, RedirectResponse
+from starlette.datastructures import MutableHeaders
 
 router = APIRouter(include_in_schema=False)
 
@@ -41,6 +42,14 @@ async def docs(request: Request) -> HTMLResponse:
     )
     page.headers["Content-Security-Policy"] = _policy(bytes(page.body).decode())
     return page
+
+
+def protect(headers: MutableHeaders) -> None:
+    """Add the security headers of any answer, and of a page those that it does not set itself."""
+    headers["X-Content-Type-Options"] = "nosniff"
+    if headers.get("Content-Type", "").startswith("text/html"):
+        for name, value in HEADERS.items():
+            headers.setdefault(name, value)
 
 
 def _policy(html: str) -> str:

@@ -1,10 +1,50 @@
-"""What a request asks for by names that nobody knows is refused, and not passed over."""
+"""Query parameters that several resources have; those that a route does not have are refused by name."""
 
-from fastapi import Request
+from typing import Annotated, Literal
+
+from fastapi import Query, Request
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
+from app.config import Effort
 from cameo.errors import InvalidParameter, quoted
+
+FrameMethod = Annotated[
+    Literal["auto", "asis"],
+    Query(description="auto: find the face and warp it to the canonical portrait; asis: centre square, resized"),
+]
+
+WantedEffort = Annotated[
+    Effort | None,
+    Query(
+        description="good and best search for the tokens of which the decoder makes the most similar face, for some "
+        ".3 and .8 seconds of a CPU; fast takes what the encoder says. Only models with several rates have such a "
+        "search. Default: what CAMEO_EFFORT says, or else good, and fast for batches"
+    ),
+]
+
+
+class Wanted(BaseModel):
+    """The query of a request to compress."""
+
+    model: Annotated[str | None, Query(description="name of the model; default: the store's", max_length=100)] = None
+    version: Annotated[int | None, Query(description="default: the model's default version", ge=1)] = None
+    max_bytes: Annotated[
+        int | None, Query(description="largest payload wanted, bytes; default: the version's default rate", ge=1)
+    ] = None
+    frame: FrameMethod = "auto"
+    face: Annotated[
+        Literal["largest", "only"],
+        Query(description="of several faces: largest takes the most prominent one, only refuses the picture"),
+    ] = "largest"
+    effort: WantedEffort = None
+    likeness: Annotated[
+        bool | None,
+        Query(
+            description="whether to say how like the face is, which takes some 40 milliseconds of a CPU; default: yes, "
+            "but for batches only where tokens are searched for"
+        ),
+    ] = None
 
 
 async def refuse_unknown(request: Request) -> None:

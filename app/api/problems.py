@@ -113,16 +113,15 @@ def responses(*kinds: type[CameoError]) -> dict[int | str, dict[str, Any]]:
     return documented
 
 
-def _examples(kinds: Iterable[type[CameoError]]) -> dict[str, Any]:
+def example(kind: type[CameoError]) -> dict[str, Any]:
     return {
-        kind.type: {
-            "value": {
-                "type": TYPE_PREFIX + kind.type,
-                "title": kind.title,
-                "status": kind.status,
-                "detail": "one sentence on what is wrong with this request",
-                "request_id": "4f1d6f0c8d2c4b7f9a3e5d1c0b9a8f7e",
-            }
-        }
-        for kind in kinds
+        "type": TYPE_PREFIX + kind.type,
+        "title": kind.title,
+        "status": kind.status,
+        "detail": "one sentence on what is wrong with this request",
+        "request_id": "4f1d6f0c8d2c4b7f9a3e5d1c0b9a8f7e",
     }
+
+
+def _examples(kinds: Iterable[type[CameoError]]) -> dict[str, Any]:
+    return {kind.type: {"value": example(kind)} for kind in kinds}

@@ -9,11 +9,12 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel
 
 from app.api import json_body
+from app.api.description import BINARY, DEADLINE_PARAMETER, PAYLOAD_ERRORS, PAYLOAD_EXAMPLE, files, headers
 from app.api.facts import model_header
-from app.api.negotiate import JSON, PAYLOAD, content_type, negotiate
+from app.api.negotiate import JSON, OCTETS, PAYLOAD, content_type, negotiate
 from app.api.payloads import decode_base64, strip_newline
 from app.api.problems import responses
-from app.api.run import DEADLINE_PARAMETER, run
+from app.api.run import run
 from app.api.schemas import ReconstructRequest, ShortenAnswer, ShortenRequest, Tokens
 from app.engine.service import Service
 from cameo import errors
@@ -21,29 +22,24 @@ from cameo.coder.coder import Coder
 from cameo.pictures.encode import MEDIA_TYPES
 
 S = TypeVar("S", bound=BaseModel)
-BINARY = (PAYLOAD, "application/octet-stream")
+PAYLOADS = (PAYLOAD, OCTETS)
+PICTURE, *_ = MEDIA_TYPES
 
 router = APIRouter(tags=["reconstruction"])
 
-PAYLOAD_ERRORS = (
-    errors.EmptyPayload, errors.TruncatedPayload, errors.OverlongPayload, errors.DamagedPayload,
-    errors.ForeignPayload, errors.UnknownTag, errors.BadRequest, errors.NotAcceptable, errors.BodyTooLarge,
-    errors.UnsupportedMediaType, errors.InvalidParameter, errors.RefusedVersion, errors.Overloaded,
-    errors.NotReady, errors.DeadlineExceeded, errors.InternalError,
-)  # fmt: skip
 
-
-def _body(schema: type[BaseModel], example: dict[str, Any]) -> dict[str, Any]:
+def _body(schema: type[BaseModel]) -> dict[str, Any]:
     return {
         "parameters": [DEADLINE_PARAMETER],
         "requestBody": {
             "required": True,
+            "description": f"A payload: its bytes, as {' or '.join(PAYLOADS)}, or JSON.",
             "content": {
-                **{kind: {"schema": {"type": "string", "format": "binary"}} for kind in BINARY},
                 JSON: {
-                    "schema": schema.model_json_schema(ref_template="#/components/schemas/{model}"),
-                    "example": example,
+                    "schema": {"$ref": f"#/components/schemas/{schema.__name__}"},
+                    "example": {"payload": PAYLOAD_EXAMPLE},
                 },
+                OCTETS: BINARY,
             },
         },
     }
@@ -56,14 +52,15 @@ def _body(schema: type[BaseModel], example: dict[str, Any]) -> dict[str, Any]:
     response_class=Response,
     responses={
         200: {
-            "description": "The portrait.",
-            "content": {kind: {"schema": {"type": "string", "format": "binary"}} for kind in MEDIA_TYPES},
+            "description": f"The portrait. {OCTETS} is {PICTURE}, for whoever asks for no picture.",
+            "content": files(*MEDIA_TYPES, OCTETS),
+            "headers": headers("Cameo-Model"),
         },
         **responses(
             *PAYLOAD_ERRORS, errors.WrongTokenShape, errors.TokenOutOfRange, errors.UnknownModel, errors.UnknownVersion,
         ),
     },
-    openapi_extra=_body(ReconstructRequest, {"payload": "EHtPCf…"}),
+    openapi_extra=_body(ReconstructRequest),
 )  # fmt: skip
 async def reconstruct(request: Request) -> Response:
     """Draw the face that a payload, or a model's tokens, stand for.
@@ -71,8 +68,9 @@ async def reconstruct(request: Request) -> Response:
     Of a model with several rates a payload has any length, and any number of first tokens is a coarser face.
     """
     service: Service = request.app.state.service
-    media_type = negotiate(request, *MEDIA_TYPES)
-    if content_type(request) in BINARY:
+    media_type = negotiate(request, *MEDIA_TYPES, OCTETS)
+    picture_type = PICTURE if media_type == OCTETS else media_type
+    if content_type(request) in PAYLOADS:
         coder, payload = await service.open_payload(strip_newline(await request.body()))
         read = partial(coder.unpack, payload)
     else:
@@ -87,7 +85,7 @@ async def reconstruct(request: Request) -> Response:
                 raise errors.InvalidParameter("tokens need the name of their model", parameter="model")
             coder = await service.coder(asked.model, asked.version)
             read = partial(coder.check, asked.tokens.indices if isinstance(asked.tokens, Tokens) else asked.tokens)
-    picture = await run(request, service.reconstruct(coder, read, media_type, request.state.timings))
+    picture = await run(request, service.reconstruct(coder, read, picture_type, request.state.timings))
     return Response(picture, headers={"Cameo-Model": model_header(coder)}, media_type=media_type)
 
 
@@ -99,11 +97,12 @@ async def reconstruct(request: Request) -> Response:
     responses={
         200: {
             "description": "JSON, or the payload alone.",
-            "content": {PAYLOAD: {"schema": {"type": "string", "format": "binary"}}},
+            "content": files(PAYLOAD),
+            "headers": headers("Cameo-Model"),
         },
         **responses(*PAYLOAD_ERRORS, errors.BudgetTooSmall),
     },
-    openapi_extra=_body(ShortenRequest, {"payload": "EHtPCf…"}),
+    openapi_extra=_body(ShortenRequest),
 )
 async def shorten(
     request: Request, max_bytes: Annotated[int, Query(description="largest payload wanted, bytes", ge=1)]
@@ -115,7 +114,7 @@ async def shorten(
     """
     service: Service = request.app.state.service
     media_type = negotiate(request, JSON, PAYLOAD)
-    if content_type(request) in BINARY:
+    if content_type(request) in PAYLOADS:
         data = strip_newline(await request.body())
     else:
         data = decode_base64((await _json(request, ShortenRequest)).payload)
@@ -125,22 +124,22 @@ async def shorten(
 
 
 def _payload_answer(coder: Coder, payload: bytes, media_type: str) -> Response:
-    headers = {"Cameo-Model": model_header(coder)}
+    named = {"Cameo-Model": model_header(coder)}
     if media_type == PAYLOAD:
-        return Response(payload, headers=headers, media_type=PAYLOAD)
+        return Response(payload, headers=named, media_type=PAYLOAD)
     answer = ShortenAnswer(
         model=coder.manifest.name,
         version=coder.manifest.version,
         payload=base64.b64encode(payload).decode(),
         bytes=len(payload),
     )
-    return JSONResponse(answer.model_dump(), headers=headers)
+    return JSONResponse(answer.model_dump(), headers=named)
 
 
 async def _json(request: Request, schema: type[S]) -> S:
     kind = content_type(request)
     if kind != JSON:
-        allowed = [*BINARY, JSON]
+        allowed = [*PAYLOADS, JSON]
         raise errors.UnsupportedMediaType(
             f"the body is {kind or 'of no stated type'}; send {' or '.join(allowed)}",
             content_type=kind, allowed=allowed,

@@ -21,28 +21,13 @@ T = TypeVar("T")
 DEADLINE = "Cameo-Deadline-Ms"
 _DEADLINE = re.compile("[1-9][0-9]{0,7}")
 
-DEADLINE_PARAMETER = {
-    "name": DEADLINE, "in": "header", "required": False,
-    "description": "milliseconds from the request's head within which the answer is of use; what cannot be done in "
-    "time is refused, or dropped, with 504. Default: the service's",
-    "schema": {"type": "integer", "minimum": 1},
-}  # fmt: skip
-
 
 async def run(request: Request, work: Work[T]) -> T:
     """The result of ``work``; what it raises, Overloaded, DeadlineExceeded or ClientLeft."""
     service: Service = request.app.state.service
-    try:
-        return await service.scheduler.run(
-            work.job, work.kind, work.first, deadline(request) / 1e3, request.state.timings, gone(request)
-        )
-    except CameoError as error:
-        raise forget(error)  # noqa: B904 - it is the same
-
-
-def forget(error: CameoError) -> CameoError:
-    """The error without its traceback, whose frames hold the picture, and often the error, until a full collection."""
-    return error.with_traceback(None)
+    return await service.scheduler.run(
+        work.job, work.kind, work.first, deadline(request) / 1e3, request.state.timings, gone(request)
+    )
 
 
 class Admission:
@@ -64,7 +49,7 @@ class Admission:
             try:
                 self._service.require_ready()
                 seconds = deadline(request) / 1e3
-                self._service.scheduler.require_room(seconds, request.state.timings)
+                self._service.scheduler.admission.require_room(seconds, request.state.timings)
             except CameoError as error:
                 scope["route"] = route  # metrics and logs name it, and nothing behind this will say
                 await problem(request, error)(scope, receive, send)
@@ -84,7 +69,7 @@ class Admission:
                     async with asyncio.timeout(timings.began + seconds - time.perf_counter()):
                         message = await receive()
             except TimeoutError:
-                late = self._service.scheduler.late
+                late = self._service.scheduler.admission.late
                 raise late(timings, time.perf_counter(), seconds, "the body was not all there") from None
             whole = not message.get("more_body", False)
             return message

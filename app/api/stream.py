@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 from app.api import archives, problems
 from app.api.archives import Item
 from app.api.negotiate import PAYLOAD
-from app.api.run import deadline, forget, gone
+from app.api.run import deadline, gone
 from app.api.schemas import Doubts
 from app.engine.service import Service, Work
 from cameo import errors
@@ -100,7 +100,7 @@ class Batch:
                 data = await asyncio.to_thread(item.read)
                 outcome = await compute(self, data, timings)
         except CameoError as error:
-            outcome = forget(error)
+            outcome = error.with_traceback(None)  # whose frames hold the picture, and this one the error
         except (ClientLeft, asyncio.CancelledError):
             raise
         except Exception:
@@ -143,7 +143,7 @@ class Stream(StreamingResponse):
 def stream(request: Request, items: list[Item], compute: Compute, media_type: str, headers: dict[str, str]) -> Response:
     """The answers as lines of JSON, or as a tar; what is computed ends when the client leaves."""
     batch = Batch(request)
-    write = _tar if media_type == TAR else _ndjson
+    write = _ndjson if media_type == NDJSON else _tar
     return Stream(write(batch, items, batch.answers(items, compute)), headers=headers, media_type=media_type)
 
 

@@ -5,8 +5,9 @@ from typing import Any
 
 from fastapi import Request
 
+from app.api.description import BINARY
 from app.api.forms import FIELDS, FORM, Part, parse
-from app.api.negotiate import content_type
+from app.api.negotiate import OCTETS, content_type
 from app.api.parameters import refuse_unknown_fields
 from cameo.errors import ImageFieldMissing, ImageFieldRepeated, UnsupportedMediaType
 
@@ -16,12 +17,12 @@ AT_ONCE_BYTES = 2**19  # of a form: what takes no longer than a thread's turn
 async def read_image(request: Request) -> bytes:
     """The bytes of the picture; which format they are is for the decoder to find out."""
     kind = content_type(request)
-    if kind.startswith("image/") or kind == "application/octet-stream":
+    if kind.startswith("image/") or kind == OCTETS:
         return await request.body()
     if kind != FORM:
         raise UnsupportedMediaType(
             f"the body is {kind or 'of no stated type'}; send the picture as image/* or as the field image of a {FORM}",
-            content_type=kind, allowed=["image/*", "application/octet-stream", FORM],
+            content_type=kind, allowed=["image/*", OCTETS, FORM],
         )  # fmt: skip
     parts = await read_form(request, FIELDS)
     data = image_of(parts)
@@ -53,16 +54,12 @@ async def read_form(request: Request, most: int) -> list[Part]:
 REQUEST_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
-        "description": "A photo or portrait: the raw bytes, or the one field `image` of a form.",
+        "description": f"A photo or portrait: its bytes, as image/* or {OCTETS}, or the one field `image` of a form.",
         "content": {
             FORM: {
-                "schema": {
-                    "type": "object",
-                    "required": ["image"],
-                    "properties": {"image": {"type": "string", "format": "binary"}},
-                }
+                "schema": {"type": "object", "required": ["image"], "properties": {"image": BINARY["schema"]}},
             },
-            "image/*": {"schema": {"type": "string", "format": "binary"}},
+            OCTETS: BINARY,
         },
     }
 }

@@ -5,14 +5,14 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 
-from app.api.compress import PICTURE_ERRORS, FrameMethod
+from app.api.description import BINARY, DEADLINE_PARAMETER, PAYLOAD_ERRORS, PICTURE_ERRORS, headers
 from app.api.facts import frame_facts, model_header
 from app.api.forms import FIELDS, FORM, Part
 from app.api.negotiate import JSON, content_type, negotiate
-from app.api.parameters import refuse_unknown_fields
+from app.api.parameters import FrameMethod, refuse_unknown_fields
 from app.api.payloads import decode_base64, strip_newline
 from app.api.problems import responses
-from app.api.run import DEADLINE_PARAMETER, run
+from app.api.run import run
 from app.api.schemas import Doubt, RecogniserVersion, VerifyAnswer
 from app.api.uploads import image_of, read_form
 from app.engine.service import Service
@@ -22,9 +22,8 @@ from cameo.faces.verification import DEFAULT_FMR, FMRS
 router = APIRouter(tags=["verification"])
 
 VERIFY_ERRORS = (
-    *(error for error in PICTURE_ERRORS if error not in {errors.UnknownModel, errors.UnknownVersion}),
-    errors.EmptyPayload, errors.TruncatedPayload, errors.OverlongPayload, errors.DamagedPayload, errors.ForeignPayload,
-    errors.UnknownTag, errors.PayloadFieldMissing, errors.NotCalibrated,
+    *(kind for kind in PICTURE_ERRORS if kind not in {errors.UnknownModel, errors.UnknownVersion, *PAYLOAD_ERRORS}),
+    *PAYLOAD_ERRORS, errors.PayloadFieldMissing, errors.NotCalibrated,
 )  # fmt: skip
 
 BODY: dict[str, Any] = {
@@ -37,11 +36,9 @@ BODY: dict[str, Any] = {
                     "type": "object",
                     "required": ["image", "payload"],
                     "properties": {
-                        "image": {"type": "string", "format": "binary", "description": "a photo of the person"},
-                        "payload": {
-                            "type": "string", "format": "binary",
-                            "description": "the payload: its bytes as a file, or base64 as text",
-                        },
+                        "image": BINARY["schema"] | {"description": "a photo of the person"},
+                        "payload": BINARY["schema"]
+                        | {"description": "the payload: its bytes as a file, or base64 as text"},
                     },
                 }
             }
@@ -63,7 +60,10 @@ Fmr = Annotated[
     operation_id="verify",
     summary="Does a photo show the person of a payload?",
     response_model=VerifyAnswer,
-    responses={200: {"description": "The score, and the decision."}, **responses(*VERIFY_ERRORS)},
+    responses={
+        200: {"description": "The score, and the decision.", "headers": headers("Cameo-Model")},
+        **responses(*VERIFY_ERRORS),
+    },
     openapi_extra=BODY,
 )
 async def verify(request: Request, fmr: Fmr = DEFAULT_FMR, frame: FrameMethod = "auto") -> Response:

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from app.config import Settings
 from app.engine import memory
-from app.engine.scheduler import HOPE, Kind, Scheduler
+from app.engine.admission import HOPE, Kind
+from app.engine.scheduler import Scheduler
 from app.engine.watch import Watch
 from app.observe.metrics import Metrics
 from cameo import codec
@@ -34,7 +35,7 @@ log = logging.getLogger("cameo.service")
 
 T = TypeVar("T")
 
-ROUND_SECONDS = 0.03  # of CPU time, for a round of a search, until some have been measured
+ROUND_SECONDS = 0.06  # of CPU time, for a round of a search, until some have been measured
 VERIFY_SECONDS, FACE_SECONDS = 0.05, 0.01  # the same, of a verification and of a face
 MOST_PAYLOAD_BYTES = 2**16  # far above any payload; the checksum of a whole upload would hold up other requests
 
@@ -141,15 +142,16 @@ class Service:
             raise NotReady(f"not ready: {self.reason}", reason=self.reason, retry_after=1)
 
     def compress(
-        self, data: bytes, frame: str, coder: Coder, max_bytes: int | None, effort: str, judged: bool,
+        self, data: bytes, frame: str, face: str, coder: Coder, max_bytes: int | None, effort: str, judged: bool,
         timings: Timings,
     ) -> Work[Compressed]:  # fmt: skip
         """An uploaded picture to a payload of at most ``max_bytes``. ImageError or BudgetTooSmall, at once."""
+        self.pipeline.require_framing(frame, face)
         pixels, rounds = megapixels(data, self.settings.max_pixels), ROUNDS[effort]
         name = f"compress {frame} {coder.size} {effort}{' judged' if judged else ''}"
         kind = Kind(name, pixels, 0.03 + ROUND_SECONDS * rounds)
         job = self.pipeline.compress(
-            self._reader(data), coder, coder.budget(max_bytes), effort=effort, frame=frame, judged=judged,
+            self._reader(data), coder, coder.budget(max_bytes), effort=effort, frame=frame, face=face, judged=judged,
             timings=timings,
         )  # fmt: skip
         return Work(job, kind, coder.searching if rounds else coder.encoding)

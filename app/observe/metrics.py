@@ -10,6 +10,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metr
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
+from app.observe.exchange import Exchange
+
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 """The variable that names the folder where several processes count together, as prometheus_client knows it."""
 
@@ -126,6 +128,16 @@ class Metrics:
             registry=r,
         )
         self.ready = Gauge("cameo_ready", "1 once models are loaded and warm.", multiprocess_mode="livemax", registry=r)
+
+    def count_request(self, exchange: Exchange) -> None:
+        """A request that has ended."""
+        route = exchange.route
+        self.requests.labels(exchange.method, route, str(exchange.status)).inc()
+        self.request_seconds.labels(route).observe(exchange.seconds)
+        self.bytes_in.labels(route).inc(exchange.bytes_in)
+        self.bytes_out.labels(route).inc(exchange.bytes_out)
+        for stage, spent in exchange.timings.seconds.items():
+            self.stage_seconds.labels(route, stage).observe(spent)
 
     def follow(self, gauge: Gauge, function: Callable[[], float], *labels: str) -> None:
         """Let a gauge show what a function says: whenever it is read, or, of several processes, once a second."""

@@ -1,10 +1,13 @@
 """OpenTelemetry, an optional extra. FastAPI makes the span of a request; this adds its stages and sends it all away."""
 
+import re
+import secrets
 import time
 
 from fastapi.telemetry import TelemetryConfig
 from opentelemetry import trace
-from opentelemetry.trace import Span, Tracer, TracerProvider
+from opentelemetry.trace import Span, Tracer, TracerProvider, format_span_id, format_trace_id, get_current_span
+from starlette.datastructures import Headers
 
 try:
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -16,6 +19,7 @@ except ImportError:  # without the extra
 else:
     INSTALLED = True
 
+TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
 EXPORT_SECONDS = 3.0  # a collector that is gone must not hold up the end of the process
 
 
@@ -43,6 +47,23 @@ class Tracing:
         shutdown = getattr(self.provider, "shutdown", None)  # the API has none, the SDK does
         if shutdown is not None:
             shutdown()
+
+
+def traceparent(headers: Headers, traces: Tracing | None) -> str:
+    """The client's trace context (W3C Trace Context), else that of the current span, else a new one, not sampled."""
+    sent = headers.get("traceparent", "")
+    if TRACEPARENT.fullmatch(sent):
+        return sent
+    context = get_current_span().get_span_context()
+    if traces and context.is_valid:
+        span, flags = format_span_id(context.span_id), context.trace_flags
+        return f"00-{format_trace_id(context.trace_id)}-{span}-{flags:02x}"
+    return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-00"
+
+
+def mark(marks: dict[str, str]) -> None:
+    """Name the request on the current span, with what is known of it."""
+    get_current_span().set_attributes({f"cameo.{name}": value for name, value in marks.items()})
 
 
 def telemetry(traces: Tracing | None) -> TelemetryConfig:

@@ -26,7 +26,9 @@ YUNET: Final = "face_detection_yunet_2023mar_int8bq.onnx"  # in the package veri
 _FIRST_SIDE: Final = 320  # px, the longer side of the copy that the detector sees first
 _LARGE: Final = 0.15  # of the photo's longer side: beside such a face none counts that the first copy is too small for
 _DETECT_SIDE: Final = 640  # px, of the copy that it sees where the first has no such face
-_MIN_FACE: Final = 12  # px, the shorter side of a face on that copy; below it the landmarks are guesses
+_FINE_SIDE: Final = 1280  # px, of the copy that it sees where neither has any face
+_MIN_FACE: Final = 12  # px, the shorter side of a face on a copy; below it the landmarks are guesses
+_SURE_FACE: Final = 24  # px, on the finest copy: 98% and more of such faces are found
 _LOOKS: Final = 3  # at the face alone, after the one at the whole photo
 _CLOSE_UP: Final = 224  # px, the side of such a look
 _CLOSE_UP_PORTRAIT: Final = 160  # px, W within it, centred
@@ -87,7 +89,7 @@ class Framer:
         face = self._upright(image_HWC)
         if face is None:
             height, width, _ = image_HWC.shape
-            least = round(_MIN_FACE * max(1.0, max(height, width) / _DETECT_SIDE))
+            least = round(_SURE_FACE * max(1.0, max(height, width) / _FINE_SIDE))
             raise NoFace(
                 f"No face was found in the {width} x {height} picture: send one that faces the camera and is at least "
                 f"{least} pixels wide, or use frame=asis for a picture that is a portrait already.",
@@ -143,7 +145,10 @@ class Framer:
         if longer > _FIRST_SIDE and not (faces and not faces[0].small(image_HWC)):
             faces = self._detect(image_HWC, _DETECT_SIDE)
         # A face that fills its picture lacks the surroundings that the detector learnt to expect.
-        return faces or self._detect(image_HWC, _FIRST_SIDE, margin=0.5)
+        faces = faces or self._detect(image_HWC, _FIRST_SIDE, margin=0.5)
+        if not faces and longer > _DETECT_SIDE:
+            faces = self._detect(image_HWC, _FINE_SIDE)
+        return faces
 
     def _look_again(
         self, image_HWC: NDArray[np.uint8], landmarks: NDArray[np.float64]

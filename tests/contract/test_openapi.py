@@ -1,7 +1,10 @@
 """The OpenAPI document is what clients are generated from: it has to be whole, true and stable."""
 
+import base64
+import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -92,7 +95,11 @@ def test_every_error_is_a_documented_problem(document: dict[str, Any], name: str
 
 def test_readiness_says_no_in_its_own_words(document: dict[str, Any]) -> None:
     schema = {"$ref": "#/components/schemas/ReadyAnswer"}
-    answers = responses(document, "ready")
+    answers = {
+        status: answer
+        for status, answer in responses(document, "ready").items()
+        if list(answer["content"]) != [MEDIA_TYPE]
+    }
     assert {status: answer["content"]["application/json"]["schema"] for status, answer in answers.items()} == {
         "200": schema,
         "503": schema,
@@ -121,6 +128,52 @@ def test_examples_are_real_problems(document: dict[str, Any], name: str) -> None
             assert (value["status"], value["title"]) == (by_type[type_].status, by_type[type_].title)
             assert str(value["status"]) == status
             assert value.keys() == document["components"]["schemas"]["Problem"]["properties"].keys()
+
+
+@pytest.mark.parametrize("name", sorted(OPERATIONS))
+def test_what_is_around_all_routes_is_documented(document: dict[str, Any], name: str) -> None:
+    answers = responses(document, name)
+    for status, type_ in (("400", "bad-request"), ("422", "invalid-parameter"), ("431", "head-too-large"),
+                          ("500", "internal"), ("503", "too-many-connections")):  # fmt: skip
+        assert type_ in answers[status]["content"][MEDIA_TYPE]["examples"]
+    for answer in answers.values():
+        assert "X-Request-Id" in answer["headers"]
+
+
+@pytest.mark.parametrize("name", [name for name, (method, _) in OPERATIONS.items() if method == "post"])
+def test_bodies_can_be_refused(document: dict[str, Any], name: str) -> None:
+    answers = responses(document, name)
+    for status, type_ in (("413", "body-too-large"), ("415", "unsupported-media-type"), ("429", "overloaded"),
+                          ("503", "not-ready"), ("504", "deadline-exceeded")):  # fmt: skip
+        assert type_ in answers[status]["content"][MEDIA_TYPE]["examples"]
+    assert "Retry-After" in answers["429"]["headers"]
+
+
+def test_generators_of_clients_know_every_body(document: dict[str, Any]) -> None:
+    """openapi-python-client leaves out a body of any other type, and an answer that has none of these."""
+    bodies = {"application/json", "application/octet-stream", "multipart/form-data"}
+    answers = {"application/json", "application/octet-stream", "text/plain", MEDIA_TYPE}
+    for method, path in OPERATIONS.values():
+        operation = document["paths"][path][method]
+        assert operation.get("requestBody", {"content": {}})["content"].keys() <= bodies
+        assert all(answers & answer["content"].keys() for answer in operation["responses"].values())
+
+
+def test_the_example_of_a_payload_is_a_real_one(document: dict[str, Any]) -> None:
+    golden = (Path(__file__).parents[1] / "golden" / "cameo-128-5@32.cameo").read_bytes()
+    found = [
+        document["paths"][path]["post"]["requestBody"]["content"]["application/json"]["example"]["payload"]
+        for path in ("/reconstruct", "/shorten")
+    ]
+    assert {base64.b64decode(payload, validate=True) for payload in found} == {golden}
+
+
+@pytest.mark.parametrize("name", ["compress_batch", "reconstruct_batch"])
+def test_the_example_of_a_stream_is_lines_of_json(document: dict[str, Any], name: str) -> None:
+    example = responses(document, name)["200"]["content"]["application/x-ndjson"]["example"]
+    *items, last = map(json.loads, example.splitlines())
+    assert last == {"items": len(items), "failed": sum("problem" in item for item in items)}
+    assert all(base64.b64decode(item["payload"], validate=True) for item in items if "payload" in item)
 
 
 def test_nothing_of_the_framework_shows(document: dict[str, Any]) -> None:

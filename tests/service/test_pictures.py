@@ -1,6 +1,7 @@
 """What ``/compress`` makes of pictures, good and bad."""
 
 import io
+import json
 from typing import Any
 
 import httpx
@@ -68,6 +69,28 @@ def test_several_faces_are_counted_and_the_main_one_is_taken(api: httpx.Client) 
     assert frame["faces"] == 2
     assert frame["box"][0] + frame["box"][2] < 256, "the larger face is on the left"
     assert upload(api, PHOTO).json()["frame"]["faces"] == 1
+
+
+def test_several_faces_are_refused_where_one_is_wanted(api: httpx.Client) -> None:
+    body = problem(upload(api, png(group()), face="only"), "too-many-faces", 422)
+    assert (body["faces"], body["limit"]) == (2, 1)
+    assert "face=largest" in body["detail"]
+    assert payload(api, png(group()), face="largest") == payload(api, png(group()))
+    assert payload(api, PHOTO, face="only") == payload(api, PHOTO)
+
+
+def test_one_face_cannot_be_wanted_of_a_picture_as_it_is(api: httpx.Client) -> None:
+    body = problem(upload(api, PHOTO, face="only", frame="asis"), "invalid-parameter", 422)
+    assert body["parameter"] == "face"
+    problem(upload(api, PHOTO, face="any"), "invalid-parameter", 422)
+
+
+def test_a_batch_refuses_only_the_picture_with_several_faces(api: httpx.Client) -> None:
+    files = [("image", png(group())), ("image", PHOTO)]
+    lines = api.post("/compress/batch", files=files, params={"face": "only"}).text.splitlines()
+    first, second = (json.loads(line) for line in lines[:2])
+    assert first["problem"]["type"] == "urn:cameo:problem:too-many-faces"
+    assert second["payload"] == payload(api, PHOTO)
 
 
 def test_cmyk(api: httpx.Client) -> None:

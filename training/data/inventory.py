@@ -1,5 +1,6 @@
 """What is in a data set, for people: its ``report.md`` and ``contact.png``."""
 
+import unicodedata
 from collections import Counter
 from pathlib import Path
 from typing import Any, Final
@@ -19,7 +20,7 @@ NEWLINE: Final = "\n"
 
 def report(described: dict[str, Any], rows: list[dict[str, str]]) -> str:
     """What is in a data set, for people."""
-    alone = sum(row["person"] == row["source"] for row in rows)
+    alone = sum(row["person"] == unicodedata.normalize("NFC", row["source"]) for row in rows)
     each = Counter(Counter(row["person"] for row in rows).values())
     bins = {"1": (1, 1), "2 to 4": (2, 4), "5 to 19": (5, 19), "20 or more": (20, len(rows))}
     faces = {label: sum(n for faces, n in each.items() if low <= faces <= high) for label, (low, high) in bins.items()}

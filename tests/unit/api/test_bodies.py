@@ -148,6 +148,7 @@ def test_what_gzip_becomes_is_limited_while_it_is_decoded() -> None:
         ("gzip", b"", BadRequest),
         ("gzip", gzip.compress(b"one") + gzip.compress(b"two"), BadRequest),
     ],
+    ids=["brotli", "twice", "no gzip", "cut short", "empty", "two members"],  # the bytes hold the time
 )
 def test_encodings_that_are_not_decoded(encoding: str, data: bytes, kind: type[CameoError]) -> None:
     assert send_to(limited(echo, 1000), data, content_encoding=encoding) == kind.type.encode()

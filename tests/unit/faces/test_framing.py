@@ -285,7 +285,7 @@ class TestNoFace:
         monkeypatch.setattr(framer, "_find", counted)
         with pytest.raises(NoFace):
             framer.auto(np.full((3000, 4000, 3), 128, np.uint8), 128)
-        assert sum(pixels) <= 640 * 480 + 5 * 320**2
+        assert sum(pixels) <= 1280 * 960 + 640 * 480 + 5 * 320**2
 
     @pytest.mark.parametrize("shape", [(1, 1), (1, 3000), (3000, 2), (480, 640)])
     def test_an_empty_wall(self, framer: Framer, shape: tuple[int, int]) -> None:
@@ -296,6 +296,21 @@ class TestNoFace:
     def test_noise(self, framer: Framer) -> None:
         with pytest.raises(NoFace):
             framer.auto(np.random.default_rng(0).integers(0, 256, (300, 300, 3), dtype=np.uint8), 128)
+
+    @pytest.mark.parametrize("size", [(640, 480), (1600, 1200), (2480, 3508)])
+    @pytest.mark.parametrize("at", [0.05, 0.4, 0.9])
+    def test_a_face_as_small_as_promised_is_found(self, framer: Framer, size: tuple[int, int], at: float) -> None:
+        page = np.full((size[1], size[0], 3), 235, np.uint8)
+        with pytest.raises(NoFace) as caught:
+            framer.auto(page, 128)
+        person = astronaut()[:256, 96:352]
+        scale = caught.value.facts["min_face"] / framer.auto(person, 128).box[2]
+        small = np.asarray(cv2.resize(person, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
+        height, width, _ = small.shape
+        top, left = int(at * (size[1] - height)), int((1 - at) * (size[0] - width))
+        page[top : top + height, left : left + width] = small
+        found = points(framer.auto(page, 128)) - (left, top)
+        assert apart(found / scale, points(framer.auto(person, 128))) < 0.06
 
     def test_a_face_too_small_and_the_size_that_would_do(self, framer: Framer) -> None:
         speck = padded(resized(astronaut(), 128), 1800, 1800, 1600)

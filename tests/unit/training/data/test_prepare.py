@@ -64,6 +64,7 @@ def photos(tmp_path: Path) -> Path:
     (folder / "cut.png").write_bytes((folder / "margin.png").read_bytes()[:300])
     (folder / "empty.jpg").write_bytes(b"")
     (folder / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    (folder / "photo.jxl").write_bytes(b"\xff\x0a")
     (folder / "gone.jpg").symlink_to("nowhere")
     Image.new("RGB", (1, 1)).save(folder / "huge.bmp")
     with (folder / "huge.bmp").open("r+b") as bitmap:
@@ -91,9 +92,10 @@ class TestWhatComesOut:
                 "too many pixels",
                 "The picture has 10001 x 10000 = 100010000 pixels; the limit is 100000000.",
             ),
-            "phone.heic": (
+            "phone.heic": ("truncated image", "The HEIC picture is cut short or damaged."),
+            "photo.jxl": (
                 "unsupported image",
-                "HEIC is not decoded here; send one of JPEG, PNG, WebP, AVIF, GIF, BMP, TIFF.",
+                "JPEG XL is not decoded here; send one of JPEG, PNG, WebP, AVIF, HEIC, GIF, BMP, TIFF.",
             ),
             "same bytes.png": ("duplicate", "the same file as margin.png"),
             "saved again.jpg": ("duplicate", "the same picture as margin.png"),
@@ -257,12 +259,36 @@ class TestFolders:
             prepare(pictures, tmp_path, TRAIN)
         assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
-    @pytest.mark.parametrize("name", ["two\nlines.png", "no\udcfftext.png"])
-    def test_a_name_that_no_table_holds(self, tmp_path: Path, name: str) -> None:
-        (tmp_path / "photos").mkdir()
-        picture(0).save(tmp_path / "photos" / name)
-        with pytest.raises(ValueError, match="has a line break, or bytes that are no text, in its name: rename it"):
-            prepare(tmp_path / "photos", tmp_path / "out", TRAIN)
+    @pytest.mark.parametrize(
+        ("name", "shown"), [("two\nlines.png", r"two\nlines.png"), ("no\udcfftext.png", r"no\xfftext.png")]
+    )
+    def test_a_name_that_no_table_holds_is_escaped(self, tmp_path: Path, name: str, shown: str) -> None:
+        (tmp_path / "photos" / "ann").mkdir(parents=True)
+        picture(0).save(tmp_path / "photos" / "ann" / name)
+        picture(1).save(tmp_path / "photos" / "ann" / "plain.png")
+        made = prepare(tmp_path / "photos", tmp_path / "out", TRAIN)
+        assert rows(tmp_path / "out").keys() == {f"ann/{shown}", "ann/plain.png"}
+        assert prepare(tmp_path / "photos", tmp_path / "out", TRAIN) == made
+
+    def test_a_folder_whose_name_is_no_text(self, tmp_path: Path) -> None:
+        (tmp_path / "photos" / "\udce9lise").mkdir(parents=True)
+        picture(0).save(tmp_path / "photos" / "\udce9lise" / "1.png")
+        prepare(tmp_path / "photos", tmp_path / "out", TRAIN)
+        assert [row["person"] for row in rows(tmp_path / "out").values()] == [r"\xe9lise"]
+
+    def test_pictures_without_a_suffix_are_found_by_their_content(self, tmp_path: Path) -> None:
+        photos = tmp_path / "photos"
+        photos.mkdir()
+        picture(0).save(photos / "scan", "PNG")
+        (photos / "damaged").write_bytes(b"\x89PNG\r\n\x1a\n")
+        (photos / "README").write_text("not a picture")
+        (photos / "gone").symlink_to("nowhere")
+        os.mkfifo(photos / "pipe")
+        prepare(photos, tmp_path / "out", TRAIN)
+        assert rows(tmp_path / "out").keys() == {"scan"}
+        assert {name: reason for name, (reason, _) in refused(tmp_path / "out").items()} == {
+            "damaged": "truncated image", "gone": "unreadable file",
+        }  # fmt: skip
 
     def test_apart_from_what_is_no_data_set(self, pictures: Path, tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="is not a finished data set"):
@@ -274,3 +300,23 @@ def test_a_comma_in_a_name_stays_in_its_column(photos: Path, tmp_path: Path) -> 
     prepare(photos, tmp_path / "out", TRAIN)
     with (tmp_path / "out" / "index.csv").open(newline="") as file:
         assert {len(row) for row in csv.reader(file)} == {6}
+
+
+@pytest.mark.parametrize("person", [None, "(.*)/"])
+def test_names_that_differ_in_composition_are_one_person(tmp_path: Path, person: str | None) -> None:
+    composed, decomposed = "Zo\u00e9 Beyonc\u00e9", "Zoe\u0301 Beyonce\u0301"
+    for number, name in enumerate((composed, decomposed)):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        picture(number).save(tmp_path / "photos" / name / f"{number}.png")
+    made = prepare(tmp_path / "photos", tmp_path / "out", Settings("faces", "for tests", val=0.5, person=person))
+    found = rows(tmp_path / "out").values()
+    assert {row["person"] for row in found} == {composed}
+    assert len({row["split"] for row in found}) == 1
+    assert sum(made["people"].values()) == 1
+
+
+def test_a_picture_in_no_folder_stands_for_itself_in_either_composition(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    picture(0).save(tmp_path / "photos" / "Zoe\u0301.png")
+    prepare(tmp_path / "photos", tmp_path / "out", TRAIN)
+    assert "1 pictures stand for themselves" in (tmp_path / "out" / "report.md").read_text()
