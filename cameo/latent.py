@@ -33,7 +33,7 @@ def between(a_1L: Latents, b_1L: Latents, steps: int) -> list[Latents]:
     """
     _require("steps", steps, 2, MOST)
     t_S1 = np.linspace(0, 1, steps)[:, None]
-    lengths = np.linalg.norm(a_1L), np.linalg.norm(b_1L)
+    lengths = float(np.linalg.norm(a_1L)), float(np.linalg.norm(b_1L))
     unit_a, unit_b = (z_1L / max(length, _TINY) for z_1L, length in zip((a_1L, b_1L), lengths, strict=True))
     angle = np.arccos(np.clip((unit_a @ unit_b.T).item(), -1, 1))
     if min(lengths) < _TINY or np.sin(angle) < _STRAIGHT:  # there is no arc, or no single one

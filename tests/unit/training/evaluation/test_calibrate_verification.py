@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from cameo import codec
@@ -25,7 +26,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bootstrap, "SAMPLES", 20)
     monkeypatch.setattr(impostors, "LEAST_MATCHES", 1e-9)
 
-    def embed(_: IdentityJudge, portrait: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+    def embed(_: IdentityJudge, portrait: NDArray[np.uint8]) -> NDArray[np.float32]:
         side = len(portrait) // 4
         vector = portrait.reshape(4, side, 4, side, 3).mean((1, 3)).ravel() - 128
         return np.asarray(vector / np.linalg.norm(vector), np.float32)
