@@ -29,8 +29,8 @@ STRIP: dict[int | str, dict[str, Any]] = {
     }
 }
 SAMPLE_ERRORS = (
-    errors.NotAcceptable, errors.UnknownModel, errors.UnknownVersion, errors.RefusedVersion, errors.Overloaded,
-    errors.NotReady, errors.DeadlineExceeded,
+    errors.NotAcceptable, errors.InvalidParameter, errors.UnknownModel, errors.UnknownVersion, errors.RefusedVersion,
+    errors.Overloaded, errors.NotReady, errors.DeadlineExceeded,
 )  # fmt: skip
 
 
