@@ -9,7 +9,7 @@ from app.api import json_body
 from app.api.access import charge
 from app.api.description import DEADLINE_PARAMETER, PAYLOAD_ERRORS, PAYLOAD_EXAMPLE, files, headers
 from app.api.facts import model_header
-from app.api.negotiate import JSON, content_type, negotiate
+from app.api.negotiate import JSON, OCTETS, content_type, negotiate
 from app.api.payloads import decode_base64
 from app.api.problems import responses
 from app.api.run import run
@@ -23,8 +23,8 @@ router = APIRouter(tags=["latent space"])
 PNG = "image/png"
 STRIP: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "The faces, from left to right.",
-        "content": files(PNG),
+        "description": f"The faces, from left to right. {OCTETS} is {PNG}, for whoever asks for no picture.",
+        "content": files(PNG, OCTETS),
         "headers": headers("Cameo-Model"),
     }
 }
@@ -63,7 +63,7 @@ async def interpolate(
     themselves.
     """
     service: Service = request.app.state.service
-    negotiate(request, PNG)
+    media_type = negotiate(request, PNG, OCTETS)
     if (kind := content_type(request)) != JSON:
         raise errors.UnsupportedMediaType(
             f"the body is {kind or 'of no stated type'}; send {JSON}", content_type=kind, allowed=[JSON]
@@ -73,7 +73,7 @@ async def interpolate(
     require_one_vae(coder, other)
     charge(request, steps)
     strip = await run(request, service.interpolate(coder, (a, b), steps, request.state.timings))
-    return Response(strip, headers={"Cameo-Model": model_header(coder)}, media_type=PNG)
+    return Response(strip, headers={"Cameo-Model": model_header(coder)}, media_type=media_type)
 
 
 @router.get(
@@ -93,11 +93,11 @@ async def sample(
 ) -> Response:
     """Draw latents from the prior of a VAE, and the faces that they stand for."""
     service: Service = request.app.state.service
-    negotiate(request, PNG)
+    media_type = negotiate(request, PNG, OCTETS)
     service.require_ready()
     coder = await service.coder(model or latent.first_vae(service.registry.entries), version)
     require_vae(coder)
     charge(request, count)
     await request.body()  # there is none: what comes after it says whether the client is still there
     strip = await run(request, service.sample(coder, count, seed, request.state.timings))
-    return Response(strip, headers={"Cameo-Model": model_header(coder)}, media_type=PNG)
+    return Response(strip, headers={"Cameo-Model": model_header(coder)}, media_type=media_type)
