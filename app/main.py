@@ -10,7 +10,20 @@ from fastapi_offline import FastAPIOffline
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
-from app.api import access, batch, card, compare, compress, health, models, pages, problems, reconstruct
+from app.api import (
+    access,
+    batch,
+    card,
+    compare,
+    compress,
+    health,
+    latent,
+    models,
+    pages,
+    problems,
+    reconstruct,
+    verify,
+)  # fmt: skip
 from app.api.bodies import Budget, LimitBodies
 from app.api.description import describe
 from app.api.middleware import Head, Observe
@@ -32,7 +45,7 @@ Errors are `application/problem+json` with a stable `type`."""
 TAKEN_HEADERS = (
     "Accept", "Authorization", "Content-Type", "X-Api-Key", "X-Request-Id", "traceparent", "Cameo-Deadline-Ms",
 )  # fmt: skip
-AT_WORK = (compress, reconstruct, batch, compare, card)
+AT_WORK = (compress, reconstruct, batch, compare, card, verify, latent)
 UNPACKED = 4  # items of all batches that are in memory, for each worker
 SAMPLE_SECONDS = 1.0
 GIVEN_HEADERS = (

@@ -49,6 +49,41 @@ class Compressed:
     warnings: tuple[Doubt, ...] = ()
 
 
+@dataclass(frozen=True)
+class RecogniserVersion:
+    """Which face recogniser compared."""
+
+    name: str
+    """Of its file, without the ending."""
+    sha256: str
+    """Of its file."""
+
+
+@dataclass(frozen=True, eq=False)
+class Verified:
+    """Whether a photo shows the person of a payload, as a recogniser sees it.
+
+    A match says that two pictures are alike. It does not say that a living person was in front of the camera.
+    """
+
+    match: bool
+    """Whether the score reaches the threshold."""
+    score: float
+    """The recogniser's cosine of the photo's portrait and of the face that the payload stands for, -1 to 1."""
+    threshold: float
+    """The least score that is a match, for a payload of this version and size."""
+    fmr: float
+    """The false match rate that the threshold was measured for: the share of other people who would match."""
+    recogniser: RecogniserVersion
+    model: str
+    version: int
+    bytes: int
+    """Size of the payload."""
+    frame: Frame
+    warnings: tuple[Doubt, ...] = ()
+    """What is doubtful about the photo."""
+
+
 @dataclass(frozen=True, eq=False)
 class ModelVersion:
     """A version in a model store."""

@@ -30,7 +30,7 @@ from cameo.jobs import Job, Operation, Timings
 from cameo.nn.search import ROUNDS
 from cameo.pictures.decode import Decoded, decode_scaled, megapixels
 from cameo.pictures.encode import encode
-from cameo.results import Compressed
+from cameo.results import Compressed, Verified
 from cameo.store import Entry, Registry
 from cameo.work import Pipeline
 
@@ -39,6 +39,7 @@ log = logging.getLogger("cameo.service")
 T = TypeVar("T")
 
 ROUND_SECONDS = 0.06  # of CPU time, for a round of a search, until some have been measured
+VERIFY_SECONDS, FACE_SECONDS = 0.05, 0.01  # the same, of a verification and of a face
 MOST_PAYLOAD_BYTES = 2**16  # far above any payload; the checksum of a whole upload would hold up other requests
 
 
@@ -213,6 +214,33 @@ class Service:
                 return [read_text(text, self.issuing.trusted())]
 
         return Work(job(), Kind("read card text"), None)
+
+    def verify(
+        self, data: bytes, frame: str, coder: Coder, payload: codec.Payload, size: int, fmr: float, timings: Timings
+    ) -> Work[Verified]:
+        """An uploaded picture against a payload of ``size`` bytes. ImageError, NotCalibrated and the like, at once."""
+        job = self.pipeline.verify(self._reader(data), size, coder, payload, fmr, frame=frame, timings=timings)
+        kind = Kind(f"verify {frame} {coder.size}", megapixels(data, self.settings.max_pixels), VERIFY_SECONDS)
+        return Work(job, kind, coder.decoding)
+
+    def interpolate(
+        self, coder: Coder, ends: tuple[codec.Payload, codec.Payload], steps: int, timings: Timings
+    ) -> Work[bytes]:
+        """Faces from that of one payload to that of the other, as a strip in a PNG. PayloadError, InvalidParameter."""
+        return self._strip(coder, self.pipeline.interpolate(coder, ends, steps, timings), steps, timings)
+
+    def sample(self, coder: Coder, count: int, seed: int, timings: Timings) -> Work[bytes]:
+        """Faces of nobody, as a strip in a PNG. InvalidParameter."""
+        return self._strip(coder, self.pipeline.sample(coder, count, seed), count, timings)
+
+    @staticmethod
+    def _strip(coder: Coder, job: Job[list[NDArray[np.uint8]]], faces: int, timings: Timings) -> Work[bytes]:
+        def strip() -> Job[bytes]:
+            drawn = yield from job
+            with timings.stage("encode"):
+                return encode(np.ascontiguousarray(np.hstack(drawn)), "image/png")
+
+        return Work(strip(), Kind(f"strip {coder.manifest.name} {faces}", seconds=FACE_SECONDS * faces), coder.drawing)
 
     def compare(
         self, data: bytes, coders: list[tuple[Coder, list[int | None]]], codecs: list[str], *,

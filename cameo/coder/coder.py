@@ -13,9 +13,10 @@ from torch import Tensor
 
 from cameo import codec
 from cameo.coder import answer
-from cameo.coder.runtime import MOST, runtime, stack
+from cameo.coder.runtime import MOST, Arrays, runtime, stack
 from cameo.errors import BudgetTooSmall
 from cameo.faces.recogniser import Recogniser
+from cameo.faces.verification import read_calibration
 from cameo.jobs import Operation
 from cameo.nn import Model, build
 from cameo.nn.blocks import Encoder
@@ -31,13 +32,16 @@ class Coder:
     holds as many as fit.
 
     ``encoding`` and ``decoding`` are what jobs call; they and the methods give the same. ``searching``
-    takes what :meth:`search` gives, for a round of it.
+    takes what :meth:`search` gives, for a round of it, and ``drawing`` what :meth:`values` gives.
+
+    ``calibration`` has the thresholds for verification, or says why there are none.
     """
 
     def __init__(self, stored: StoredVersion, device: torch.device, backend: str = "auto") -> None:
         self.stored = stored
         self.manifest = stored.manifest
         self.size: int = stored.manifest.portrait
+        self.calibration = read_calibration(stored)
         self._model = model = load_model(stored)
         self._on_device = model if device.type == "cpu" else deepcopy(model).to(device)
         self._runtime = runtime(self._on_device, device, backend)
@@ -52,6 +56,7 @@ class Coder:
         self.decoding = Operation.measured(
             (*labels, "decode"), _weak(self.decode), self._runtime.decoder.most, self.unpack(codec.unwrap(payload))
         )
+        self.drawing = Operation((*labels, "draw"), _weak(self.draw), self._runtime.decoder.most)
         self.searching = Operation((*labels, "search"), _weak(self._improve), self._rounds, recurring=True)
 
     @torch.inference_mode()
@@ -85,10 +90,17 @@ class Coder:
         together = 1 if self._model.alone else len(portraits)
         return [idx.numpy() for rows_BL in z_BL.split(together) for idx in self._model.quantise(rows_BL)]
 
-    @torch.inference_mode()
     def decode(self, tokens: list[NDArray[np.int64]]) -> list[NDArray[np.uint8]]:
         """Tokens -> portraits H W 3. Where there are several rates, the first few tokens of each are enough."""
-        rows = [tuple(x.numpy() for x in self._model.dequantise(torch.from_numpy(each)[None])) for each in tokens]
+        return self.draw([self.values(each) for each in tokens])
+
+    def values(self, tokens: NDArray[np.int64]) -> Arrays:
+        """What the decoder takes for a portrait's tokens; of a VAE latents z_1L."""
+        with torch.inference_mode():
+            return tuple(x.numpy() for x in self._model.dequantise(torch.from_numpy(tokens)[None]))
+
+    def draw(self, rows: list[Arrays]) -> list[NDArray[np.uint8]]:
+        """What the decoder takes -> portraits H W 3."""
         pixels_BHWC = self._runtime.decoder.run(*stack(rows)).transpose(0, 2, 3, 1)
         return list(np.ascontiguousarray(pixels_BHWC))
 
