@@ -34,7 +34,7 @@ def make_key(name: str, per_minute: int | None) -> int:
     except ValueError as error:
         print(f"cameo: {error}", file=sys.stderr)
         return 2
-    print(f"The key, which nothing keeps and nobody can show again:\n{secret}", file=sys.stderr)
+    print(f"The key. It is not stored anywhere and cannot be shown again:\n{secret}", file=sys.stderr)
     print(line)
     return 0
 
@@ -59,7 +59,7 @@ def serve() -> int:
     except OSError as error:
         print(f"cameo: CAMEO_HOST={settings.host} CAMEO_PORT={settings.port}: {error}", file=sys.stderr)
         return 1
-    from app.serve.server import serve as serve_here  # noqa: PLC0415 - torch and all, which who minds others does without
+    from app.serve.server import serve as serve_here  # noqa: PLC0415 - loads torch, which the parent of several processes does not need
 
     with listener:
         return serve_here(settings, listener)

@@ -7,9 +7,23 @@ from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import Depends, FastAPI
 from fastapi_offline import FastAPIOffline
+from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
-from app.api import access, batch, card, compare, compress, health, models, pages, problems, reconstruct
+from app.api import (
+    access,
+    batch,
+    card,
+    compare,
+    compress,
+    health,
+    latent,
+    models,
+    pages,
+    problems,
+    reconstruct,
+    verify,
+)  # fmt: skip
 from app.api.bodies import Budget, LimitBodies
 from app.api.description import describe
 from app.api.middleware import Head, Observe
@@ -20,6 +34,7 @@ from app.config import Settings
 from app.engine.service import Service
 from app.observe import tracing
 from app.observe.metrics import Metrics
+from app.observe.tracing import Tracing
 
 DESCRIPTION = """A face photo in a few hundred bytes, still the same person.
 
@@ -30,6 +45,7 @@ Errors are `application/problem+json` with a stable `type`."""
 TAKEN_HEADERS = (
     "Accept", "Authorization", "Content-Type", "X-Api-Key", "X-Request-Id", "traceparent", "Cameo-Deadline-Ms",
 )  # fmt: skip
+AT_WORK = (compress, reconstruct, batch, compare, card, verify, latent)
 UNPACKED = 4  # items of all batches that are in memory, for each worker
 SAMPLE_SECONDS = 1.0
 GIVEN_HEADERS = (
@@ -63,31 +79,42 @@ def create_app(settings: Settings) -> FastAPI:
     app = FastAPIOffline(
         title="Cameo", version=_version(), description=DESCRIPTION, lifespan=lifespan, docs_url=None, redoc_url=None,
         root_path=settings.root_path, telemetry=tracing.telemetry(traces),
+        middleware=_middleware(settings, service, keys, metrics, traces),
     )  # fmt: skip
     app.state.service = service
     app.state.unpacked = asyncio.Semaphore(UNPACKED * service.scheduler.workers)
-    for resource in (compress, reconstruct, batch, compare, card, models, health):
+    for resource in (*AT_WORK, models, health):
         app.include_router(resource.router, dependencies=[Depends(refuse_unknown)])
     app.include_router(pages.router)
     problems.install(app)
-    app.add_middleware(Head)
-    app.add_middleware(
-        LimitBodies, limit=settings.max_body_bytes, json_limit=service.json_bytes,
-        budget=Budget.of(settings),
-    )  # fmt: skip
-    at_work = [resource.router for resource in (compress, reconstruct, batch, compare, card)]
-    app.add_middleware(Admission, service=service, routers=at_work)
-    if keys:
-        app.add_middleware(access.Access, keys=keys, metrics=metrics)
-    if settings.cors_origins:  # outside of the keys: browsers ask without one whether they may ask, and read refusals
-        app.add_middleware(
-            CORSMiddleware, allow_origins=settings.cors_origins, allow_methods=("GET", "POST"),
-            allow_headers=TAKEN_HEADERS, expose_headers=GIVEN_HEADERS,
-        )  # fmt: skip
-    app.add_middleware(Observe, metrics=metrics, traces=traces)
-    app.add_middleware(Prefix, root_path=settings.root_path)
     describe(app, keys is not None, settings.max_deadline_ms)
     return app
+
+
+def _middleware(
+    settings: Settings, service: Service, keys: access.Keys | None, metrics: Metrics, traces: Tracing | None
+) -> list[Middleware]:
+    """In the order in which a request meets them."""
+    layers = [
+        Middleware(Prefix, root_path=settings.root_path),
+        Middleware(Observe, metrics=metrics, traces=traces),
+    ]
+    if settings.cors_origins:  # before the keys: browsers ask without one whether they may ask, and read refusals
+        layers.append(
+            Middleware(
+                CORSMiddleware, allow_origins=settings.cors_origins, allow_methods=("GET", "POST"),
+                allow_headers=TAKEN_HEADERS, expose_headers=GIVEN_HEADERS,
+            )
+        )  # fmt: skip
+    if keys:
+        layers.append(Middleware(access.Access, keys=keys, metrics=metrics))
+    budget = Budget.of(settings)
+    return [
+        *layers,
+        Middleware(Admission, service=service, routers=[resource.router for resource in AT_WORK]),
+        Middleware(LimitBodies, limit=settings.max_body_bytes, json_limit=service.json_bytes, budget=budget),
+        Middleware(Head),
+    ]
 
 
 async def _sample(metrics: Metrics) -> None:

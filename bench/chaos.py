@@ -1,4 +1,4 @@
-"""A service under everything that goes wrong, for half an hour: ``python -m bench.chaos``; see ``--help``."""
+"""A service under all kinds of failures, for half an hour: ``python -m bench.chaos``; see ``--help``."""
 
 import argparse
 import asyncio
@@ -231,7 +231,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=30, help="default: 30; most: 240")
     parser.add_argument("--seed", type=int, default=0, help="of everything that is drawn; default: 0")
     parser.add_argument("--clients", type=int, default=12, help="default: 12")
-    parser.add_argument("--requests", type=int, default=500_000, help="it ends after so many, too; default: 500,000")
+    parser.add_argument("--requests", type=int, default=500_000, help="it also ends after this many; default: 500,000")
     parser.add_argument("--store", type=Path, default=Path("model_store"), help="default: model_store")
     parser.add_argument("--models", default="cameo-128,vqvae-64", help="default: cameo-128,vqvae-64")
     parser.add_argument("--json", type=Path, metavar="OUT", help="write everything to this file as well")

@@ -1,4 +1,4 @@
-"""The clients of :mod:`bench.chaos`, and the judge of what they get."""
+"""The clients of :mod:`bench.chaos`, and the checks of their answers."""
 
 import asyncio
 import collections
@@ -136,7 +136,7 @@ async def hasty(world: World, draw: random.Random) -> None:
 
 
 async def dripping(world: World, draw: random.Random) -> None:
-    """A slow line: the request comes in pieces."""
+    """A slow connection: the request comes in pieces."""
     await proper(world, draw, DRIPPING, pause=draw.uniform(0.05, 0.4))
 
 

@@ -1,8 +1,9 @@
-"""Encode and decode of one face on one core, model beside model: ``python -m bench.coding``.
+"""Encode and decode of one face on one core, for several models: ``python -m bench.coding``.
 
 Every default version of the store, a progressive code at several budgets, takes turns on the same portrait; a figure
 is the median over the rounds, and a ratio is taken within each round, so that drift of the machine cancels. What is
-timed is all between a portrait's pixels and its payload, and back: network, quantiser, prior, entropy coding.
+timed is everything between a portrait's pixels and its payload, and back: network, quantiser, prior, entropy coding.
+``Cameo.compress`` does more (it decodes, frames and checks), so this uses the coder itself.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""What the load generator is told, and what it tells: see :mod:`bench.openloop`, which :func:`run_apart` starts."""
+"""Input and output of the load generator, see :mod:`bench.openloop`, which :func:`run_apart` starts."""
 
 import base64
 import json
@@ -33,7 +33,7 @@ class Plan:
         assert self.rate is not None
         draw, names, count = random.Random(self.seed), list(self.requests), round(self.rate * self.seconds)  # noqa: S311
         # The moments of a Poisson process, given how many there are, are independent and uniform; that they are as many
-        # as the rate says keeps the luck of the draw out of the figures.
+        # as the rate says removes one source of chance from the figures.
         at = [(k if self.even else draw.random() * count) / self.rate for k in range(count)]
         return [(moment, draw.choice(names)) for moment in sorted(at)]
 

@@ -1,4 +1,7 @@
-"""A server in a process of its own, what it and its children cost, and a client that costs little."""
+"""A server in a process of its own, what it and its children cost, and a light client.
+
+The tests of the service start theirs with :func:`launch`, too, see ``tests/service/server.py``.
+"""
 
 import contextlib
 import http.client
@@ -18,10 +21,31 @@ from typing import Any, Self
 START_LIMIT = 120.0  # seconds until a server must be ready
 STOP_LIMIT = 40.0  # seconds until a server must have ended after SIGTERM
 CAMEO = (sys.executable, "-m", "app")
+ROOT = Path(__file__).parents[1]
 
 
 class BenchError(Exception):
     """The measurement cannot be made, or the service answers wrongly; one sentence for a person."""
+
+
+def free_port(port: int = 0) -> int:
+    """A TCP port of 127.0.0.1 on which nothing listens: this one where it is free, by default any."""
+    with socket.socket() as free:
+        free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        free.bind(("127.0.0.1", port))
+        number: int = free.getsockname()[1]
+        return number
+
+
+def launch(log: Path, environment: Mapping[str, str], command: Sequence[str] = CAMEO) -> subprocess.Popen[bytes]:
+    """Start a server that writes to the file ``log``.
+
+    It gets a process group of its own, so that an interrupt at the terminal reaches only who stops it in good order.
+    """
+    with log.open("wb") as file:
+        return subprocess.Popen(
+            command, cwd=ROOT, env=dict(environment), stdout=file, stderr=file, start_new_session=True
+        )
 
 
 class Server:
@@ -38,23 +62,17 @@ class Server:
     def __init__(
         self, store: Path, command: Sequence[str] = CAMEO, settings: Mapping[str, str] | None = None, port: int = 0
     ) -> None:
-        with socket.socket() as free:
-            free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            free.bind(("127.0.0.1", port))
-            self.port: int = free.getsockname()[1]
-        fixed = {"CAMEO_STORE": str(store), "CAMEO_HOST": "127.0.0.1", "CAMEO_PORT": str(self.port)}
+        self.port = free_port(port)
+        fixed = {"CAMEO_STORE": str(store.absolute()), "CAMEO_HOST": "127.0.0.1", "CAMEO_PORT": str(self.port)}
         self._command = list(command)
         self._environment = os.environ | fixed | dict(settings or {})
         self._open = contextlib.ExitStack()  # nothing yet
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
-            self._log = stack.enter_context(tempfile.TemporaryFile())
+            self._log = Path(stack.enter_context(tempfile.TemporaryDirectory()), "log")
             began = time.perf_counter()
-            # A group of its own, so that an interrupt at the terminal reaches only who stops it in good order.
-            self._process = subprocess.Popen(
-                self._command, env=self._environment, stdout=self._log, stderr=self._log, start_new_session=True
-            )
+            self._process = launch(self._log, self._environment, self._command)
             stack.callback(self._stop)
             self.workers: int = self._until_ready(began + START_LIMIT).get("workers", 1)
             self.start_seconds = time.perf_counter() - began
@@ -93,7 +111,7 @@ class Server:
         return (self.cpu_seconds() - before) / (time.perf_counter() - began)
 
     def settle(self, idle: float = 0.0, limit: float = 20.0) -> bool:
-        """Wait until it has worked off what earlier requests left behind: whether it did within ``limit`` seconds.
+        """Wait until it has finished the work of earlier requests; False where it has not within ``limit`` seconds.
 
         ``idle`` is its :meth:`share` with nothing to do: some servers poll.
         """
@@ -104,9 +122,8 @@ class Server:
         return False
 
     def log(self) -> str:
-        """What it wrote."""
-        # By another handle: the process writes at the offset of its own.
-        return Path(f"/proc/self/fd/{self._log.fileno()}").read_bytes().decode(errors="replace")
+        """What the server wrote."""
+        return self._log.read_text(errors="replace")
 
     def terminate(self) -> int | None:
         """SIGTERM, then its exit status; None where it had not ended after ``STOP_LIMIT``."""
@@ -175,7 +192,7 @@ class Peak:
 
 
 def family(pid: int) -> list[int]:
-    """A process and all that it has started, and they in turn."""
+    """A process and all its descendants."""
     children: dict[int, list[int]] = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError, ValueError):

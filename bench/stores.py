@@ -52,7 +52,7 @@ def republish(store: Path, stored: StoredVersion, version: int) -> StoredVersion
 
 
 def withdraw(stored: StoredVersion) -> None:
-    """Take a version out of its store in one step, as a careful person does: no reader sees half of it."""
+    """Take a version out of its store in one step: no reader sees half of it."""
     hidden = stored.folder.with_name(f".withdrawn-{stored.folder.name}")
     stored.folder.rename(hidden)
     shutil.rmtree(hidden)

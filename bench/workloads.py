@@ -1,4 +1,4 @@
-"""What is asked of every server, and the same work without one."""
+"""The requests for every server, and the same work done by the library."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from cameo.comparison import Comparison, Row
     from cameo.errors import CameoError
     from cameo.local import Cameo, open  # noqa: A004 - cameo.open(), as gzip.open() and PIL's Image.open()
-    from cameo.results import Compressed, Frame, ModelVersion
+    from cameo.results import Compressed, Frame, ModelVersion, RecogniserVersion, Verified
 
 _HOMES = {
     "Cameo": "cameo.local",
@@ -30,14 +30,16 @@ _HOMES = {
     "Frame": "cameo.results",
     "ModelVersion": "cameo.results",
     "ReadCard": "cameo.cards",
+    "RecogniserVersion": "cameo.results",
     "Row": "cameo.comparison",
     "SigningKey": "cameo.cards",
+    "Verified": "cameo.results",
     "open": "cameo.local",
 }
 
 __all__ = [
-    "Cameo", "CameoError", "Card", "Claims", "Comparison", "Compressed", "Frame", "ModelVersion", "ReadCard", "Row",
-    "SigningKey", "cards", "errors", "open",
+    "Cameo", "CameoError", "Card", "Claims", "Comparison", "Compressed", "Frame", "ModelVersion", "ReadCard",
+    "RecogniserVersion", "Row", "SigningKey", "Verified", "cards", "errors", "open",
 ]  # fmt: skip
 
 

@@ -21,7 +21,9 @@ from cameo.pictures.sheet import draw
 Pixels = NDArray[np.uint8]
 
 MOST_DIGITS = 10  # of a version's number
-PAUSE = Operation(("compare", "", "pause"), lambda items: items, 1)  # where a job that is late, or left, ends
+PAUSE = Operation(
+    ("compare", "", "pause"), lambda items: items, 1
+)  # a job whose deadline has passed, or whose client has left, ends here
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,8 @@
     │   ├── UnknownModel          404
     │   ├── UnknownVersion        404
     │   ├── RefusedVersion        503       in the store, but it failed verification
-    │   └── VersionExists         409       versions are immutable
+    │   ├── VersionExists         409       versions are immutable
+    │   └── NotCalibrated         422       no threshold to decide with, for a version and a recogniser
     ├── RequestError                        the HTTP request
     │   ├── BadRequest            400
     │   ├── Unauthorized          401       without an API key, where one is needed
@@ -44,6 +45,7 @@
     │   ├── HeadTooLarge          431       of the request: its address and header fields
     │   ├── ImageFieldMissing     422
     │   ├── ImageFieldRepeated    422
+    │   ├── PayloadFieldMissing   422
     │   ├── BrokenArchive         400       of a batch: a zip or tar, or a file in it
     │   ├── TooManyItems          422
     │   ├── InvalidParameter      422
@@ -215,6 +217,10 @@ class VersionExists(StoreError):
     status, type, title = 409, "version-exists", "A published version is never replaced"
 
 
+class NotCalibrated(StoreError):
+    status, type, title = 422, "not-calibrated", "There is no threshold to verify faces with"
+
+
 class RequestError(CameoError):
     status, type, title = 400, "request", "The request cannot be served"
 
@@ -257,6 +263,10 @@ class ImageFieldMissing(RequestError):
 
 class ImageFieldRepeated(RequestError):
     status, type, title = 422, "image-field-repeated", "The form has several fields named image"
+
+
+class PayloadFieldMissing(RequestError):
+    status, type, title = 422, "payload-field-missing", "The form does not have one field named payload"
 
 
 class BrokenArchive(RequestError):

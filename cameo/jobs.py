@@ -1,11 +1,11 @@
-"""A job is a generator that pauses wherever a network has its turn.
+"""A job is a generator that yields wherever a network must run.
 
     def job() -> Job[bytes]:
         portrait = frame(photo)                           # in the driver's thread
         tokens = yield Call(coder.encoding, portrait)     # alone, or in a batch with other jobs' portraits
         return pack(tokens)                               # in a thread again
 
-:func:`run` drives one job to its end. A service's engine drives many, and takes up what they yield in batches. Both
+:func:`run` drives one job to its end. A service's engine drives many, and runs what they yield in batches. Both
 give the same bytes.
 """
 
@@ -40,11 +40,11 @@ class Timings:
 
 
 class Operation:
-    """What one network of one version does to several items at once; nothing changes after construction.
+    """One network of one version, applied to several items at once; nothing changes after construction.
 
-    ``run`` takes up to ``limit`` items and gives as many results, each the same whatever it is together with. Jobs
-    come back to a ``recurring`` operation again and again, as a search does for each of its rounds. ``seconds`` says
-    what batches of some sizes took.
+    ``run`` takes up to ``limit`` items and gives as many results; none depends on the other items. A job calls a
+    ``recurring`` operation many times, as a search does in each of its rounds. ``seconds`` maps sizes of batches to the
+    time that they took.
     """
 
     def __init__(

@@ -18,18 +18,19 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from cameo import cards, codec
+from cameo import cards, codec, latent
 from cameo.coder.coder import Coder
 from cameo.coder.device import choose
 from cameo.comparison import Comparison, budgets, parse_version, require_codecs
 from cameo.errors import CameoError, NotAnImage, SeveralCards, UnknownModel
+from cameo.faces.verification import DEFAULT_FMR
 from cameo.jobs import Job, Timings, run
 from cameo.pictures.classical import CODECS
 from cameo.pictures.read import Photo, read
 from cameo.pictures.sniff import sniff
-from cameo.results import Compressed, ModelVersion
+from cameo.results import Compressed, ModelVersion, Verified
 from cameo.store import Registry
-from cameo.work import Pipeline, compressed, unpacked
+from cameo.work import Pipeline, compressed, require_one_vae, require_vae, unpacked
 
 if TYPE_CHECKING:
     from cameo.cards import Card, Claims, ReadCard, SigningKey
@@ -175,6 +176,40 @@ class Cameo:
         coder, parts = self._opened(payload)
         return run(self._pipeline.shorten(payload, coder, parts, max_bytes, Timings()))
 
+    def verify(
+        self, photo: Photo, payload: bytes, *, fmr: float = DEFAULT_FMR, frame: FrameMethod = "auto"
+    ) -> Verified:
+        """Whether a photo shows the person whose payload this is: a score, and a decision by a calibrated threshold.
+
+        ``fmr`` is the false match rate that is tolerated: 0.01, 0.001 or 0.0001, the share of other people who would
+        match. ImageError, PayloadError, InvalidParameter, or NotCalibrated where there is no threshold for the
+        payload's version and this recogniser.
+        """
+        coder, parts = self._opened(payload)
+        pixels = partial(read, photo, self._max_pixels)
+        return _alone(self._pipeline.verify(pixels, len(payload), coder, parts, fmr, frame=frame, timings=Timings()))
+
+    def interpolate(self, a: bytes, b: bytes, *, steps: int = latent.STEPS) -> list[Image.Image]:
+        """``steps`` faces from that of payload ``a`` to that of ``b``, both of one version of a VAE.
+
+        PayloadError, or InvalidParameter for other models.
+        """
+        coder, first = self._opened(a)
+        other, last = self._opened(b)
+        require_one_vae(coder, other)
+        return _pictures(_alone(self._pipeline.interpolate(coder, (first, last), steps, Timings())))
+
+    def sample(
+        self, count: int = latent.COUNT, *, seed: int = 0, model: str | None = None, version: int | None = None
+    ) -> list[Image.Image]:
+        """``count`` faces of nobody, drawn by ``seed`` from what a VAE has learnt; by default the first in the store.
+
+        InvalidParameter for a model that is no VAE; UnknownModel and the like.
+        """
+        coder = self._versions.get(model or latent.first_vae(self._versions.entries), version).model
+        require_vae(coder)
+        return _pictures(_alone(self._pipeline.sample(coder, count, seed)))
+
     def compare(
         self, photo: Photo, *, models: Iterable[str] | None = None, codecs: Iterable[str] = CODECS,
         max_bytes: int | Iterable[int] = (), effort: Effort | None = None, frame: FrameMethod = "auto",
@@ -286,6 +321,10 @@ def _payload(face: Photo) -> bytes | None:
     except NotAnImage:
         return data
     return None
+
+
+def _pictures(faces: list[NDArray[np.uint8]]) -> list[Image.Image]:
+    return [Image.fromarray(face) for face in faces]
 
 
 def _alone(job: Job[T]) -> T:

@@ -1,4 +1,4 @@
-"""What the library's calls give: plain values, the same from a model in this process as from a service."""
+"""Results of the library's calls: plain values."""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
@@ -27,7 +27,7 @@ class Frame:
 
 
 class Doubt(NamedTuple):
-    """What a caller should know of a portrait and its payload: ``code`` is stable, ``detail`` one sentence."""
+    """A warning about a portrait or its payload: ``code`` is stable, ``detail`` one sentence."""
 
     code: str
     detail: str
@@ -45,8 +45,43 @@ class Compressed:
     """Those that the payload holds: the model's shape, or a list of the first so many."""
     frame: Frame
     likeness: float | None = None
-    """The recogniser's cosine of the portrait and of what the payload decodes to; None where nobody asked."""
+    """The recogniser's cosine of the portrait and of what the payload decodes to; None where it was not computed."""
     warnings: tuple[Doubt, ...] = ()
+
+
+@dataclass(frozen=True)
+class RecogniserVersion:
+    """Which face recogniser compared."""
+
+    name: str
+    """Of its file, without the ending."""
+    sha256: str
+    """Of its file."""
+
+
+@dataclass(frozen=True, eq=False)
+class Verified:
+    """Whether a photo shows the person of a payload, as a recogniser sees it.
+
+    A match says that two pictures are alike. It does not say that a living person was in front of the camera.
+    """
+
+    match: bool
+    """Whether the score reaches the threshold."""
+    score: float
+    """The recogniser's cosine of the photo's portrait and of the face that the payload stands for, -1 to 1."""
+    threshold: float
+    """The least score that is a match, for a payload of this version and size."""
+    fmr: float
+    """The false match rate that the threshold was measured for: the share of other people who would match."""
+    recogniser: RecogniserVersion
+    model: str
+    version: int
+    bytes: int
+    """Size of the payload."""
+    frame: Frame
+    warnings: tuple[Doubt, ...] = ()
+    """What is doubtful about the photo."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +97,6 @@ class ModelVersion:
     rates: tuple[int, ...]
     """Bytes of its payloads: the only one, or those that were measured, from the least to the most."""
     default_rate: int | None
-    """Bytes where nobody says how many; None for a model with one rate."""
+    """The budget by default, in bytes; None for a model with one rate."""
     manifest: dict[str, Any] = field(repr=False)
     """All that its ``manifest.json`` says."""

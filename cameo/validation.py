@@ -1,4 +1,4 @@
-"""What pydantic finds wrong with somebody's input, in a line and without its page of context."""
+"""pydantic's findings about an input, one line each."""
 
 from typing import Any, NamedTuple, Protocol
 
@@ -34,5 +34,5 @@ def problems(error: Errors) -> list[Problem]:
 
 
 def first_problem(error: Errors) -> Problem:
-    """What to tell somebody who has sent something wrong."""
+    """The first of them, for an error message."""
     return problems(error)[0]

@@ -1,6 +1,6 @@
-"""What is done with a photo, a payload or tokens: each piece of work stated once, as a job.
+"""The work on a photo, a payload or tokens. Each piece is written once, as a job (see :mod:`cameo.jobs`).
 
-:class:`cameo.Cameo` drives these jobs one at a time, a service's engine many.
+:class:`cameo.Cameo` runs one job at a time, a service's engine many at once.
 """
 
 from collections.abc import Callable
@@ -17,16 +17,18 @@ from PIL import Image
 from cameo.codec import Payload
 from cameo.coder.coder import Coder
 from cameo.comparison import Comparison, compare
-from cameo.errors import InvalidParameter, TooManyFaces
+from cameo.errors import InvalidParameter, NotCalibrated, TooManyFaces
 from cameo.faces.checks import check
 from cameo.faces.framing import Framed, Framer, asis
 from cameo.faces.judge import IdentityJudge, installed_judge
 from cameo.faces.recogniser import SFace
+from cameo.faces.verification import calibrated
 from cameo.jobs import Call, Job, Timings
+from cameo.latent import KIND, Latents, between, prior
 from cameo.nn.search import ROUNDS
 from cameo.pictures.decode import Decoded
 from cameo.pictures.quality import SIDE, Pixels
-from cameo.results import Compressed
+from cameo.results import Compressed, Verified
 
 T = TypeVar("T")
 
@@ -53,12 +55,12 @@ class Pipeline:
 
     @property
     def searches(self) -> bool:
-        """Whether there is a recogniser for them."""
+        """Whether searches are possible: they need a recogniser."""
         return self._weights is not None
 
     @cached_property
     def recogniser(self) -> SFace:
-        """Loaded when it is first asked for."""
+        """The differentiable network for searches, loaded at first use."""
         assert self._weights
         return SFace(self._weights).to(self._device)
 
@@ -130,7 +132,7 @@ class Pipeline:
             payload, held = coder.pack_first(tokens, budget)
         likeness = None
         if judged:
-            # A search saw the face before its last rounding: what the payload gives is looked at anew.
+            # The search knows only the face before its last rounding: measure the one that the payload decodes to.
             face_HWC = yield Call(coder.decoding, held)
             with timings.stage("judge"):
                 assert self.judge
@@ -193,6 +195,46 @@ class Pipeline:
         with timings.stage("encode"):
             return data if len(data) <= max_bytes else coder.shorten(payload, max_bytes)
 
+    def verify(
+        self, read: Callable[[], Decoded], size: int, coder: Coder, payload: Payload, fmr: float, *, frame: str,
+        timings: Timings,
+    ) -> Job[Verified]:  # fmt: skip
+        """Whether a photo shows the person of a payload of ``size`` bytes, at the false match rate ``fmr``.
+
+        NotCalibrated or InvalidParameter, at once. ImageError, PayloadError.
+        """
+        if self.judge is None:
+            raise NotCalibrated(f"Verification needs {NO_RECOGNISER}.")
+        threshold = calibrated(coder.calibration, self.judge.version).threshold(size, fmr)
+        return self._verify(read, size, coder, payload, fmr, threshold, frame, timings, self.judge)
+
+    def _verify(
+        self, read: Callable[[], Decoded], size: int, coder: Coder, payload: Payload, fmr: float, threshold: float,
+        frame: str, timings: Timings, judge: IdentityJudge,
+    ) -> Job[Verified]:  # fmt: skip
+        with timings.stage("decode"):
+            tokens = coder.unpack(payload)
+        framed = self.framed(read, frame, SIDE, timings)
+        face_HWC = yield Call(coder.decoding, tokens)
+        with timings.stage("judge"):
+            score = judge.similarity(framed.portrait, face_HWC)
+        name, version = coder.manifest.name, coder.manifest.version
+        return Verified(
+            score >= threshold, score, threshold, fmr, judge.version, name, version, size, framed, check(framed, None)
+        )
+
+    @staticmethod
+    def interpolate(coder: Coder, ends: tuple[Payload, Payload], steps: int, timings: Timings) -> Job[list[Pixels]]:
+        """Faces from that of one payload of a VAE to that of another. InvalidParameter, PayloadError."""
+        with timings.stage("decode"):
+            [a_1L], [b_1L] = (coder.values(coder.unpack(payload)) for payload in ends)
+        return (yield from _drawn(coder, between(a_1L, b_1L, steps)))
+
+    @staticmethod
+    def sample(coder: Coder, count: int, seed: int) -> Job[list[Pixels]]:
+        """Faces of nobody, from the prior of ``coder``, a VAE. InvalidParameter."""
+        return (yield from _drawn(coder, prior(coder.levels.size, count, seed)))
+
     def compare(
         self, read: Callable[[], Decoded], coders: list[tuple[Coder, list[int | None]]], codecs: list[str], *,
         effort: str | None, frame: str, timings: Timings,
@@ -217,6 +259,33 @@ def unpacked(data: bytes, coder: Coder, payload: Payload) -> Job[tuple[bytes, ND
     """A payload, and the tokens in it. PayloadError."""
     yield from ()
     return data, coder.unpack(payload)
+
+
+def require_vae(coder: Coder) -> None:
+    """InvalidParameter for a model of another kind."""
+    if coder.manifest.model["kind"] != KIND:
+        name = coder.manifest.name
+        raise InvalidParameter(
+            f"{name} is no VAE: only the latent space of a VAE is smooth", parameter="model", value=name
+        )
+
+
+def require_one_vae(coder: Coder, other: Coder) -> None:
+    """InvalidParameter where two payloads are not of one version of a VAE."""
+    require_vae(coder)
+    if coder is not other and coder.stored.key != other.stored.key:
+        names = ["/".join(map(str, each.stored.key)) for each in (coder, other)]
+        raise InvalidParameter(
+            f"the payloads are of {' and '.join(names)}; faces lie between two payloads of one version",
+            parameter="payload", value=names,
+        )  # fmt: skip
+
+
+def _drawn(coder: Coder, points: list[Latents]) -> Job[list[Pixels]]:
+    faces: list[Pixels] = []
+    for z_1L in points:
+        faces.append((yield Call(coder.drawing, (z_1L,))))  # noqa: PERF401 - a job cannot yield in a comprehension
+    return faces
 
 
 def _in_photo(framed: Framed, scale: int) -> Framed:

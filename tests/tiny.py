@@ -8,6 +8,8 @@ import torch
 from safetensors.torch import save_file
 
 from cameo.coder import answer
+from cameo.faces.judge import IdentityJudge, installed_judge
+from cameo.faces.verification import FILE, FMRS, AtRate, Calibration, Threshold
 from cameo.nn import Model, build
 from cameo.nn.progressive import Progressive
 from cameo.nn.vae import VAE
@@ -103,3 +105,26 @@ def publish_tiny(
         root, draft, weights=lambda path: save_file(model.state_dict(), path), dtype="float32", card="# Test\n",
         check=lambda stored: None,
     )  # fmt: skip
+
+
+def made_up_calibration(stored: StoredVersion, thresholds: dict[int, tuple[float, float, float]]) -> Calibration:
+    """By bytes, thresholds for the installed recogniser that nobody measured."""
+    weights = installed_judge()
+    assert weights is not None
+    return Calibration(
+        manifest=stored.digest, recogniser=IdentityJudge(weights).version, created=datetime.now(UTC), data=(),
+        rates=tuple(
+            AtRate(
+                bytes=size, efforts=("fast",), comparisons=30_000,
+                thresholds=tuple(
+                    Threshold(fmr=fmr, threshold=threshold, low=threshold, high=threshold)
+                    for fmr, threshold in zip(FMRS, cosines, strict=True)
+                ),
+            )
+            for size, cosines in thresholds.items()
+        ),
+    )  # fmt: skip
+
+
+def calibrate(stored: StoredVersion, thresholds: dict[int, tuple[float, float, float]]) -> None:
+    (stored.folder / FILE).write_bytes(made_up_calibration(stored, thresholds).to_json())

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from cameo.faces.recogniser import Recogniser, strayed
+from cameo.faces.recogniser import Recogniser, random_crops
 
 
 def identity_metric(
@@ -23,7 +23,7 @@ def identity_metric(
     samples = []
     for part in tqdm(torch.split(x_BCHW, chunk), desc="identity metric", unit="batch"):
         x = part.to(device, copy=True).requires_grad_(True)
-        embedding, _ = recogniser.look(x, strayed(len(x), jitter, generator).to(device) if jitter else None)
+        embedding, _ = recogniser.features(x, random_crops(len(x), jitter, generator).to(device) if jitter else None)
         (gradient,) = torch.autograd.grad(embedding, x, torch.randn(embedding.shape, generator=generator).to(device))
         samples.append(gradient.flatten(1))
     sample_MP = torch.cat(samples)

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cameo.faces.recogniser import Recogniser, SFace, blurred, strayed
+from cameo.faces.recogniser import Recogniser, SFace, blurred, random_crops
 from training.faceres import FaceRes
 from training.perceptual import LPIPS, Perceptual, unlike
 from training.recipe import Recipe
@@ -101,7 +101,7 @@ class Criterion(nn.Module):
         generator = torch.Generator().manual_seed(step)  # of the step alone, so that a resumed run sees the same
         crop_B23 = None
         if jitter := self.weights.likeness_jitter:
-            crop_B23 = strayed(len(x_BCHW), jitter, generator).to(x_BCHW.device)
+            crop_B23 = random_crops(len(x_BCHW), jitter, generator).to(x_BCHW.device)
         if blur := self.weights.likeness_blur:
             sigma_B = blur * torch.rand(len(x_BCHW), generator=generator).to(x_BCHW.device)
             picture_BCHW, x_BCHW = blurred(picture_BCHW, sigma_B), blurred(x_BCHW, sigma_B)
@@ -138,7 +138,7 @@ class CentredRecogniser(nn.Module):
 
     def forward(self, x_BCHW: Tensor, crop_B23: Tensor | None = None) -> tuple[Tensor, list[Tensor]]:
         """Unit embeddings e_BE, and feature maps."""
-        e_BE, maps = self.recogniser.look(x_BCHW, crop_B23)
+        e_BE, maps = self.recogniser.features(x_BCHW, crop_B23)
         return F.normalize(e_BE - self.mean_E, dim=1), maps
 
 

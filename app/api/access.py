@@ -48,7 +48,7 @@ class Key(NamedTuple):
 
 
 def make(name: str, per_minute: int | None = None) -> tuple[str, str]:
-    """A new key: the secret for the client, and the line for the keys file; ValueError for a name that no line has."""
+    """A new key: the secret for the client, and the line for the keys file; ValueError for a malformed name."""
     if not NAME.fullmatch(name):
         raise ValueError(f"{name!r} is no name: up to 64 letters, digits, dots, dashes and underscores")
     secret = "cameo_" + secrets.token_urlsafe(32)
@@ -85,7 +85,7 @@ class Bucket:
         self.per_minute, self._tokens, self._at = per_minute, float(per_minute), now
 
     def take(self, now: float, count: int = 1) -> float:
-        """0 where so many may pass, else seconds until they may; more than a minute's never do."""
+        """Take ``count`` requests: 0, or the seconds until that is possible; never for more than a minute's."""
         rate = self.per_minute / 60
         self._tokens = min(self.per_minute, self._tokens + (now - self._at) * rate)
         self._at = now
@@ -108,21 +108,21 @@ class Keys:
         self, path: Path, per_minute: int, metrics: Metrics, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._path, self._per_minute, self._metrics, self._clock = path, per_minute, metrics, clock
-        self._looked, self._seen = clock(), self._look()
+        self._looked, self._seen = clock(), self._stat()
         self._buckets: dict[str, Bucket] = {}  # at most one for each name in the file
         self._keys = self._read()
 
     def find(self, secret: str) -> Key | None:
         """The key of this secret. Its hash is looked up: how long that takes says nothing about other keys."""
-        self._follow()
+        self._reload_if_changed()
         return self._keys.get(_hash(secret))
 
     def wait(self, key: Key, count: int = 1) -> float:
-        """0 where so much more work of this key may pass, else seconds until it may."""
+        """0 if so much more work of this key is allowed now, else the seconds until it is."""
         return self._bucket(key).take(self._clock(), count) if key.per_minute else 0.0
 
     def give_back(self, key: Key, count: int) -> None:
-        """Work that passed and was not done."""
+        """Return the allowance for work that was accepted but not done."""
         if key.per_minute:
             self._bucket(key).give_back(count)
 
@@ -132,10 +132,10 @@ class Keys:
             bucket = self._buckets[key.name] = Bucket(key.per_minute, self._clock())
         return bucket
 
-    def _follow(self) -> None:
+    def _reload_if_changed(self) -> None:
         if self._clock() - self._looked < LOOK_SECONDS:
             return
-        self._looked, seen = self._clock(), self._look()
+        self._looked, seen = self._clock(), self._stat()
         if seen == self._seen:
             return
         self._seen = seen
@@ -148,7 +148,7 @@ class Keys:
             self._buckets = {name: bucket for name, bucket in self._buckets.items() if name in names}
             log.info("%s has changed: %d keys of %s", self._path, len(self._keys), ", ".join(sorted(names)))
 
-    def _look(self) -> tuple[int, int, int] | None:
+    def _stat(self) -> tuple[int, int, int] | None:
         try:
             stat = self._path.stat()
         except OSError:
@@ -170,7 +170,7 @@ class Keys:
 
 
 class Charge:
-    """What one request takes of its key's limit: one, and of a batch as many as it has items."""
+    """What one request uses of its key's limit: one, or for a batch one for each item."""
 
     def __init__(self, keys: Keys, key: Key, metrics: Metrics) -> None:
         self._keys, self._key, self._metrics = keys, key, metrics
@@ -178,7 +178,7 @@ class Charge:
         self._limited = False
 
     def raise_to(self, count: int) -> None:
-        """RateLimited where that is too much."""
+        """Use ``count`` in all; RateLimited where that is too much."""
         more, (name, most) = count - self._count, self._key
         if more <= 0:
             return
@@ -198,14 +198,14 @@ class Charge:
         self._count = count
 
     def give_back(self) -> None:
-        """Nothing was done; what asked for too much has counted nevertheless."""
+        """Nothing was done, so it does not count; a request that was over the limit does."""
         if not self._limited:
             self._keys.give_back(self._key, self._count)
             self._count = 0
 
 
 def charge(request: Request, count: int) -> None:
-    """Count a request as ``count`` of its key's; RateLimited."""
+    """Count a request as ``count`` requests of its key; RateLimited."""
     if (charged := request.scope["state"].get("charge")) is not None:
         charged.raise_to(count)
 
@@ -256,7 +256,7 @@ def _worked(state: dict[str, Any]) -> bool:
 
 
 def require_keys(settings: Settings) -> None:
-    """ValueError where other machines could reach a service that asks for no key, and nobody said that they may."""
+    """ValueError where other machines could reach a service without keys, and CAMEO_OPEN does not allow it."""
     if settings.keys is None and not settings.open and not _loopback(settings.host):
         raise ValueError(
             f"CAMEO_HOST={settings.host} lets other machines in: name a file of API keys in CAMEO_KEYS, "

@@ -1,7 +1,7 @@
 """Many files in one body: zip, tar, or lines of JSON; and the tar of an answer.
 
 What is in an archive is known before anything of it is unpacked, and a member is unpacked when it is read, up to a
-limit. Names are for people: nothing here or elsewhere uses them as paths.
+limit. Names are only shown: nothing uses them as paths.
 """
 
 import io

@@ -1,4 +1,4 @@
-"""Limits of request bodies: of one by its kind, of all together, and of what a compressed one becomes."""
+"""Limits of request bodies: of one by its kind, of all together, and of compressed ones once inflated."""
 
 import asyncio
 import zlib
@@ -18,8 +18,8 @@ INFLATED_BYTES = 2**18  # of a compressed body at a time
 class Budget:
     """Bytes of bodies that one process holds at the same time.
 
-    One may grow to as many as it leaves for all others: so the largest are refused first, and however many come,
-    there is room for a small one (Choudhury and Hahne, Dynamic queue length thresholds, 1998).
+    A body may grow up to the number of bytes that are still free. So the largest are refused first, and there is always
+    room for a small one (Choudhury and Hahne, Dynamic queue length thresholds, 1998).
     """
 
     def __init__(self, limit: int) -> None:
@@ -54,7 +54,7 @@ class Budget:
 class LimitBodies:
     """Refuses a body over its limit: by its declared length before a byte is read, else once it has grown too far.
 
-    JSON has a limit of its own: what parses it holds up everybody else. A body with ``Content-Encoding: gzip`` is
+    JSON has its own limit: parsing it blocks all other requests. A body with ``Content-Encoding: gzip`` is
     decoded, and the limits are for what comes out. BodyTooLarge, Overloaded, UnsupportedMediaType or BadRequest, when
     the body is read.
     """
@@ -124,7 +124,7 @@ class _Body:
 
 
 class Inflate:
-    """Decodes gzip piece by piece; BadRequest for what is none."""
+    """Decodes gzip piece by piece; BadRequest for other data."""
 
     def __init__(self) -> None:
         self._stream = zlib.decompressobj(16 + zlib.MAX_WBITS)

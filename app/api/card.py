@@ -27,7 +27,7 @@ from app.api.problems import responses
 from app.api.run import run
 from app.api.schemas import CardFacts, CardRequest, CardsAnswer, CardText
 from app.api.uploads import one_image, read_form, read_image
-from app.engine.scheduler import Kind
+from app.engine.admission import Kind
 from app.engine.service import Service, Work
 from cameo import errors
 from cameo.cards import MEDIA_TYPES, Claims, ReadCard, make_card, require_drawable

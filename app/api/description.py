@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from app.api import access
 from app.api.problems import MEDIA_TYPE, responses
 from app.api.run import DEADLINE
-from app.api.schemas import CardRequest, CardText, Problem, ReconstructRequest, ShortenRequest
+from app.api.schemas import CardRequest, CardText, InterpolateRequest, Problem, ReconstructRequest, ShortenRequest
 from cameo import errors
 from cameo.errors import CameoError
 
@@ -88,7 +88,8 @@ def describe(app: FastAPI, keys_needed: bool, max_deadline_ms: int) -> None:
 
 def _complete(document: dict[str, Any], keys_needed: bool, max_deadline_ms: int) -> None:
     components = document["components"]
-    for schema in (Problem, ReconstructRequest, ShortenRequest, CardRequest, CardText):  # which FastAPI does not see
+    # Which FastAPI does not see.
+    for schema in (Problem, InterpolateRequest, ReconstructRequest, ShortenRequest, CardRequest, CardText):
         described = schema.model_json_schema(ref_template="#/components/schemas/{model}")
         components["schemas"] |= described.pop("$defs", {}) | {schema.__name__: described}
     components["headers"] = {

@@ -13,7 +13,7 @@ S = TypeVar("S", bound=BaseModel)
 
 
 def parse(schema: type[S], data: bytes, what: str) -> S:
-    """BadRequest for what is no JSON, InvalidParameter for other JSON; ``what`` it is, as "the body"."""
+    """BadRequest where it is not JSON, InvalidParameter where it does not fit the schema. ``what``: as "the body"."""
     try:
         value = from_json(data, cache_strings=False)
     except ValueError as error:

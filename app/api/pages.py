@@ -1,4 +1,4 @@
-"""The API's page for browsers, and the headers that keep a page to itself."""
+"""The API's page for browsers, and security headers."""
 
 import base64
 import hashlib

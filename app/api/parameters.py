@@ -18,8 +18,8 @@ WantedEffort = Annotated[
     Effort | None,
     Query(
         description="good and best search for the tokens of which the decoder makes the most similar face, for some "
-        ".3 and .8 seconds of a CPU; fast takes what the encoder says. Only models with several rates have such a search. "
-        "Default: what CAMEO_EFFORT says, or else good, and fast for batches"
+        ".3 and .8 seconds of a CPU; fast takes what the encoder says. Only models with several rates have such a "
+        "search. Default: what CAMEO_EFFORT says, or else good, and fast for batches"
     ),
 ]
 
@@ -54,7 +54,7 @@ class Wanted(WantedFace):
 
 async def refuse_unknown(request: Request) -> None:
     """A dependency of every route: InvalidParameter for a query parameter that the route does not have."""
-    if not request.url.query:
+    if not request.scope["query_string"]:
         return
     allowed = query_names(request.scope["route"])
     for name in request.query_params:

@@ -1,4 +1,4 @@
-"""Payloads as people have them: base64 of either alphabet, in lines or in one, and files that an editor ended."""
+"""Lenient reading of payloads: base64 in either alphabet, wrapped or not, and files with a final line break."""
 
 import base64
 import re
@@ -23,7 +23,7 @@ def decode_base64(text: str) -> bytes:
 
 
 def strip_newline(data: bytes) -> bytes:
-    """A payload without the line break behind it, where it is one only without."""
+    """The payload without a line break at its end, where only that makes it valid."""
     if not data.endswith(b"\n") or len(data) > MOST_PAYLOAD_BYTES + 2 or _is_whole(data):
         return data
     for bare in (data[:-1], data[:-1].removesuffix(b"\r")):

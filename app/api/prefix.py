@@ -1,4 +1,4 @@
-"""The path under which a reverse proxy shows the service, whether the proxy takes it off or not."""
+"""The path prefix of a reverse proxy, whether the proxy removes it from requests or not."""
 
 from typing import Any
 

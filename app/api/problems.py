@@ -43,7 +43,7 @@ def document(request: Request, error: CameoError) -> dict[str, Any]:
 
 
 def install(app: FastAPI) -> None:
-    """Make the application's errors and the framework's problems; the middleware answers what is unforeseen."""
+    """Make the application's errors and the framework's problems; the middleware answers all other exceptions."""
 
     async def ours(request: Request, error: Exception) -> Response:
         assert isinstance(error, CameoError)
@@ -89,7 +89,7 @@ _BY_STATUS: dict[int, type[CameoError]] = {
 
 
 def _short(value: Any) -> Any:
-    """A fact, of which clients may have written any part, without what is too long to be read."""
+    """A fact, shortened where it is long: any part of it may come from a client."""
     if isinstance(value, dict):
         return {str(key)[:QUOTED_CHARACTERS]: _short(each) for key, each in islice(value.items(), FACT_ITEMS)}
     if isinstance(value, list | tuple):

@@ -31,11 +31,11 @@ async def run(request: Request, work: Work[T]) -> T:
 
 
 class Admission:
-    """Plain ASGI middleware: refuses work that there is no room for, or no time, before anything is spent on it.
+    """Plain ASGI middleware: refuses work for which there is no room or no time, before its body is read.
 
-    Under overload most requests end here, and what each costs is taken from those that are served. All routes of
-    ``routers`` are for work, and POST. NotReady, Overloaded, DeadlineExceeded, or InvalidParameter for what is no
-    deadline. Afterwards a body that is not there by its deadline is waited for no longer: DeadlineExceeded, too.
+    Under overload most requests end here, so a refusal must cost little. It is for the POST routes of ``routers``.
+    NotReady, Overloaded, DeadlineExceeded, or InvalidParameter for a wrong deadline. A body that has not arrived by the
+    deadline gets DeadlineExceeded, too.
     """
 
     def __init__(self, app: ASGIApp, service: Service, routers: Iterable[APIRouter]) -> None:
@@ -49,9 +49,9 @@ class Admission:
             try:
                 self._service.require_ready()
                 seconds = deadline(request) / 1e3
-                self._service.scheduler.require_room(seconds, request.state.timings)
+                self._service.scheduler.admission.require_room(seconds, request.state.timings)
             except CameoError as error:
-                scope["route"] = route  # metrics and logs name it, and nothing behind this will say
+                scope["route"] = route  # for metrics and logs: the router is not reached
                 await problem(request, error)(scope, receive, send)
                 return
             receive = self._in_time(receive, seconds, request.state.timings)
@@ -69,7 +69,7 @@ class Admission:
                     async with asyncio.timeout(timings.began + seconds - time.perf_counter()):
                         message = await receive()
             except TimeoutError:
-                late = self._service.scheduler.late
+                late = self._service.scheduler.admission.late
                 raise late(timings, time.perf_counter(), seconds, "the body was not all there") from None
             whole = not message.get("more_body", False)
             return message

@@ -76,6 +76,25 @@ class CompressAnswer(Doubts):
     frame: Frame
 
 
+class RecogniserVersion(_Schema):
+    name: str = Field(description="of its file: face_recognition_sface_2021dec_int8bq is SFace as OpenCV published it")
+    sha256: str = Field(description="of its file")
+
+
+class VerifyAnswer(_Schema):
+    match: bool = Field(description="whether the score reaches the threshold")
+    score: float = Field(description="the recogniser's cosine of the photo's portrait and of the payload's face")
+    threshold: float = Field(description="calibrated for this version, recogniser, size of payload and FMR")
+    fmr: float = Field(description="false match rate, ISO/IEC 19795-1: the share of other people who would match")
+    recogniser: RecogniserVersion
+    model: str
+    version: int
+    digest: str = Field(description="SHA-256 of the version's manifest")
+    bytes: int = Field(description="of the payload")
+    frame: Frame
+    warnings: list[Doubt] = Field(description="what is doubtful about the photo; empty if nothing is")
+
+
 class ReconstructRequest(_Schema):
     """Either a payload, or a model with tokens."""
 
@@ -87,6 +106,13 @@ class ReconstructRequest(_Schema):
         description="nested indices, or the tokens object of /compress; of a model with several rates any number of "
         "first tokens",
     )
+
+
+class InterpolateRequest(_Schema):
+    """Two payloads of one version of a VAE."""
+
+    a: str = Field(description="the payload of the first face, in base64")
+    b: str = Field(description="the payload of the last face, in base64")
 
 
 class ShortenRequest(_Schema):

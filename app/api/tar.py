@@ -1,5 +1,5 @@
-"""The members of a tar (POSIX.1-2001, GNU), read where they lie: :mod:`tarfile` copies every extended header that came
-before into every member, and keeps all of them.
+"""The members of a tar (POSIX.1-2001, GNU), read in place. :mod:`tarfile` is not used: it copies every earlier extended
+header into every member, and keeps all of them.
 """
 
 import tarfile

@@ -1,13 +1,13 @@
-"""A straight line through what was measured lately: seconds = a n + b."""
+"""A straight line through the latest measurements: seconds = a n + b."""
 
-FORGET = 0.98  # weight of what was there before, at each new measurement
+FORGET = 0.98  # weight of all earlier measurements, at each new one
 
 
 class Fit:
     """Least squares with exponential forgetting; a and b are never negative. One thread at a time."""
 
     def __init__(self, a: float, b: float) -> None:
-        """``a`` and ``b`` are what to believe until measurements say otherwise."""
+        """``a`` and ``b`` are the estimates before the first measurement."""
         self.a, self.b = a, b
         # Sums of weight, n, n^2, seconds and n * seconds, as if n = 1 and n = 2 had been measured.
         self._w, self._n, self._nn, self._s, self._ns = 2.0, 3.0, 5.0, 3 * a + 2 * b, 5 * a + 3 * b

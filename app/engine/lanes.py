@@ -10,14 +10,14 @@ from typing import Any
 from app.engine.fit import Fit
 from cameo.jobs import Job, Operation, Timings
 
-WORTH = 10  # a batch is large enough when what it costs by itself is a tenth of what its items cost
+WORTH = 10  # a batch is large enough when its fixed cost b is a tenth of what its items cost
 
 
 class Lane:
     """The tasks that wait for an operation. What a batch of n takes is a n + b, by ``fit``.
 
-    Jobs that come back to a recurring operation stand in line with new ones each time. Whose turn it is there is the
-    oldest job's: were all to advance together, all would be late where the last of them is.
+    A lane gets a turn for each call, in the order of the calls; the oldest job takes the first turn. So of several
+    searches the oldest ends first. If all advanced together, all would end as late as the last.
     """
 
     def __init__(self, operation: Operation) -> None:
@@ -29,7 +29,7 @@ class Lane:
             self.fit.add(n, seconds)
         self.waiting: deque[Task] = deque()  # the oldest job first
         self.turns: deque[float] = deque()  # when each of those came, the first to come first
-        self.coming = 0  # accepted jobs that will be here
+        self.coming = 0  # accepted jobs that are on their way here
 
     def add(self, task: "Task") -> None:
         self.turns.append(task.since)

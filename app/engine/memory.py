@@ -1,4 +1,4 @@
-"""What the garbage collector is told, and the C library's allocator where it is glibc.
+"""Settings of the garbage collector, and of the C library's allocator where it is glibc.
 
 A model is hundreds of small and large blocks. glibc keeps what is freed, in an arena for each thread, up to eight a
 core; so every version that comes and goes, and every worker that saw large pictures, would leave memory behind.
@@ -13,7 +13,7 @@ ARENAS = 2
 
 
 def bound() -> None:
-    """Have few arenas; before threads are started."""
+    """Limit the number of arenas; call it before threads are started."""
     if glibc := _glibc():
         glibc.mallopt(M_ARENA_MAX, ARENAS)
 
@@ -26,7 +26,7 @@ def trim() -> None:
 
 
 def settle() -> None:
-    """Have the garbage collector pass over what there is now, for it is there to stay.
+    """Let the garbage collector skip all present objects, which stay for the life of the process.
 
     A full collection stops all threads: over the quarter of a million objects of the modules, for a tenth of a second.
     """

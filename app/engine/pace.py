@@ -1,9 +1,9 @@
-"""How much longer work takes than its CPU time, because others have the machine, too."""
+"""How much longer work takes than its CPU time, because other processes use the machine, too."""
 
 import math
 
-LATELY = 10.0  # seconds after which news counts for a third
-QUIET = 0.5  # seconds of undisturbed work that are believed in beside the news
+LATELY = 10.0  # seconds after which a measurement has a third of its weight
+QUIET = 0.5  # seconds of undisturbed work, added to the measurements
 
 
 class Pace:

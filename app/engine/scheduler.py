@@ -1,4 +1,4 @@
-"""Admission, batching and the workers: what is accepted, and which piece of it is done next.
+"""Batching and the workers: which piece of accepted work is done next.
 
 Each worker is a thread. It takes, in this order: a job whose network has answered; a batch; the oldest new job. A round
 of a search (a ``recurring`` operation) lets the new jobs that came before it go first.
@@ -15,15 +15,9 @@ four takes 44 ms, and larger ones save little more. Two portraits wait:
   begin.
 
 So nothing waits while the engine is idle, and under load nothing waits for a batch longer than that.
-
-Cost is counted in CPU time, which does not grow when other processes use the machine. The time that work will take is
-its CPU time multiplied by the pace of the workers in the last seconds. A client that finds the queue full is told when
-there will be room, after all clients that were told before it. That turn is kept: for clients without a turn the queue
-has less room.
 """
 
 import asyncio
-import math
 import os
 import sys
 import threading
@@ -32,34 +26,16 @@ from collections import deque
 from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any, NamedTuple, TypeVar
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakKeyDictionary
 
+from app.engine.admission import AdmissionControl, Kind
 from app.engine.answer import Answer
-from app.engine.fit import Fit
 from app.engine.lanes import Lane, Task
-from app.engine.pace import Pace
-from app.engine.turns import Turns
 from app.observe.metrics import Metrics
-from cameo.errors import ClientLeft, DeadlineExceeded, Overloaded
+from cameo.errors import ClientLeft
 from cameo.jobs import Job, Operation, Timings
 
 T = TypeVar("T")
-
-HOPE = 0.7  # share of the time left that accepted work may be expected to take: the rest is for what nobody expects
-READ = 1.07  # by how much requests may exceed the limits once their bodies are read: refused now, they cost the most
-KEPT_SHARE = 0.5  # of the queue, at most, for those who were told to come back: the rest keeps workers busy
-LEAST_RETRY, MOST_RETRY = 1, 60  # seconds of Retry-After
-
-
-class Kind(NamedTuple):
-    """Jobs that take alike: as ``name`` says, and so many megapixels each.
-
-    ``seconds``: what to believe that one costs without its pixels, until some have been measured.
-    """
-
-    name: str
-    megapixels: float = 0.0
-    seconds: float = 0.03
 
 
 class Batch(NamedTuple):
@@ -69,75 +45,21 @@ class Batch(NamedTuple):
 
 
 class Scheduler:
-    """Runs jobs in ``workers`` threads; ``queue_seconds`` of work may wait, judged by what such work took lately."""
+    """Runs jobs in ``workers`` threads, as far as ``admission`` accepts them."""
 
     def __init__(self, workers: int, queue_seconds: float, metrics: Metrics) -> None:
-        self.workers, self._queue_seconds, self._metrics = workers, queue_seconds, metrics
+        self.workers, self._metrics = workers, metrics
+        self.admission = AdmissionControl(workers, queue_seconds, metrics)
         self._condition = threading.Condition()  # all that follows is changed with it held
         self._new: deque[Task] = deque()
         self._served: deque[Task] = deque()  # by their networks
         self._lane_of: WeakKeyDictionary[Operation, Lane] = WeakKeyDictionary()  # gone with its version
         self._lanes: list[Lane] = []  # in which somebody waits
-        self._costs: dict[str, Fit] = {}  # seconds of CPU time
-        self._pace = Pace()
-        self._turns = Turns()  # of the event loop only, as is the next
-        self._in_turn: WeakSet[Timings] = WeakSet()  # requests that came when they were told to
-        self._backlog = 0.0  # seconds of CPU time of accepted work that has not ended
-        self._unfinished = 0
         self._closing = False
         self._threads = [threading.Thread(target=self._work, name=f"cameo-{i}", daemon=True) for i in range(workers)]
-        metrics.follow(metrics.waiting, lambda: len(self._new) + sum(len(lane.waiting) for lane in tuple(self._lanes)))
-        metrics.follow(metrics.backlog, lambda: self._wait(time.perf_counter()) * self.workers)
+        metrics.track(metrics.waiting, lambda: len(self._new) + sum(len(lane.waiting) for lane in tuple(self._lanes)))
         for thread in self._threads:
             thread.start()
-
-    def require_room(self, deadline: float, timings: Timings) -> None:
-        """Overloaded or DeadlineExceeded where nothing more is accepted; worth asking before a body is read.
-
-        ``deadline`` in seconds from the start of ``timings``. Who is refused as Overloaded is kept a turn, in which
-        nothing but the deadline counts: the queue may be longer than was expected.
-        """
-        now = time.perf_counter()
-        in_turn = self._wait(now) <= READ * HOPE * deadline and self._turns.take(now)
-        if in_turn:
-            self._in_turn.add(timings)
-        self._admit(0.0, deadline, timings, READ if in_turn else 1.0, self._turns.kept(now))
-
-    def _wait(self, now: float) -> float:
-        """Seconds until what is accepted by now will be done."""
-        return self._backlog * self._pace(now) / self.workers
-
-    def _admit(
-        self, cost: float, deadline: float, timings: Timings, slack: float, kept: int = 0, polls: bool = False
-    ) -> None:
-        """Overloaded or DeadlineExceeded, unless there is room and time for work of so many seconds of CPU time.
-
-        Limits may be exceeded by the factor ``slack``. For ``kept`` others there has to be room, too. Who ``polls``
-        needs no turn.
-        """
-        now, limit = time.perf_counter(), self._queue_seconds
-        wait = self._wait(now)
-        time_left = slack * HOPE * (timings.began + deadline - now)
-        needs = cost * self._pace(now) if wait else cost  # who has the machine alone may have what it takes
-        late = wait + needs > time_left
-        # Whose deadline allows as much waiting as the queue does is refused for the queue's length.
-        if late and (cost > time_left or HOPE * deadline < limit):
-            waiting = "it would take {:.0f} ms from now" if cost else "{:.0f} ms of work are waiting"
-            why = waiting.format(1e3 * (wait + cost))
-            raise self.late(timings, now, deadline, why, wait + cost - HOPE * deadline)
-        each = wait / max(1, self._unfinished)
-        wait_all = wait + min(kept * each, KEPT_SHARE * limit)
-        if not late and (timings in self._in_turn or wait_all <= slack * limit):
-            return
-        until = wait + self._turns.kept(now) * each - limit
-        retry = _retry(until)
-        if not polls and until <= MOST_RETRY:
-            self._turns.add(now + retry)
-        self._metrics.refused.labels("queue").inc()
-        raise Overloaded(
-            f"{wait_all:.1f} s of work are waiting already; try again in {retry} s",
-            waiting_seconds=round(wait_all, 3), limit_seconds=round(limit, 3), retry_after=retry,
-        )  # fmt: skip
 
     async def run(
         self,
@@ -158,24 +80,25 @@ class Scheduler:
         answer = Answer[T]()
         watch, task = asyncio.create_task(left), None
         watch.add_done_callback(lambda _: answer.settle(None, ClientLeft()))
+        seconds = timings.began + deadline - time.perf_counter()
+        timer = asyncio.get_running_loop().call_later(seconds, answer.settle, None, TimeoutError())
         try:
             with self._condition:
-                cost = self._costs.setdefault(kind.name, Fit(0.01, kind.seconds))(kind.megapixels)
-            self._admit(
-                cost, deadline, timings, 1.0 if polls else READ, self._turns.kept(time.perf_counter()) * polls, polls
-            )
+                cost = self.admission.expected(kind)
+            self.admission.admit_read(cost, deadline, timings, polls=polls)
             task = Task(
                 job, kind.name, kind.megapixels, operation, timings.began + deadline, timings,
                 answer.settle_from_thread, cost,
             )  # fmt: skip
             self._accept(task)
-            async with asyncio.timeout(task.deadline - time.perf_counter()):
-                return await answer.take()
+            return await answer.take()
         except TimeoutError:
             assert task
-            self._give_up(task)
-            raise self.late(timings, task.since, deadline, "it was not done") from None
+            with self._condition:
+                self.admission.forgo(task)
+            raise self.admission.late(timings, task.since, deadline, "it was not done") from None
         finally:
+            timer.cancel()
             watch.cancel()
             if task:
                 self._leave(task)
@@ -190,8 +113,7 @@ class Scheduler:
 
     def _accept(self, task: Task) -> None:
         with self._condition:
-            self._backlog += task.cost
-            self._unfinished += 1
+            self.admission.accept(task)
             if task.operation:
                 task.lane = self._lane(task.operation)
                 task.lane.coming += 1
@@ -199,17 +121,12 @@ class Scheduler:
             self._condition.notify()
 
     def _leave(self, task: Task) -> None:
-        """Nobody waits for it any more, which is of no account where it has ended."""
+        """Its client no longer waits. This changes nothing where the task has ended."""
         task.left = True
-        if not task.busy:  # and it has hardly begun: what nobody wants makes nobody wait
+        if not task.busy:  # it has not begun: drop it at once, so that it delays nobody
             with self._condition, suppress(ValueError):
                 self._new.remove(task)
                 self._wanted(task, 0.0, 0.0)
-
-    def _give_up(self, task: Task) -> None:
-        """Its deadline has passed while a worker was, and is, busy with it: nobody else's wait is judged by it."""
-        with self._condition:
-            self._backlog, task.cost = self._backlog - task.cost, 0.0
 
     def _work(self) -> None:
         if sys.platform == "linux":
@@ -220,7 +137,7 @@ class Scheduler:
         while True:
             with self._condition:
                 while (todo := self._next()) is None:
-                    if self._closing and not self._unfinished:
+                    if self._closing and not self.admission.unfinished:
                         return
                     self._condition.wait()
             if isinstance(todo, Batch):
@@ -238,7 +155,7 @@ class Scheduler:
             if (reason := self._reason(lane, now)) and (batch := self._take(lane, reason, now)):
                 return batch
         while self._new:
-            if self._wanted(task := self._new.popleft(), now, task.cost * self._pace(now)):
+            if self._wanted(task := self._new.popleft(), now, task.cost * self.admission.pace(now)):
                 return task
         while self._lanes:
             if batch := self._take(self._lanes[0], "idle", now):
@@ -270,7 +187,7 @@ class Scheduler:
         return Batch(lane, tasks[0].operation, tasks)
 
     def _wanted(self, task: Task, now: float, needs: float) -> bool:
-        """False for a task, ended by this, whose client has left or which cannot be done in time any more."""
+        """Whether to go on with a task. It is ended, and False, if its client has left or it cannot be done in time."""
         if task.left:
             if now <= task.deadline:  # else its client has been told that it is late
                 self._metrics.cancelled.labels("running" if task.busy else "waiting").inc()
@@ -278,26 +195,11 @@ class Scheduler:
             return False
         if now + needs > task.deadline:
             why = f"it would take {needs * 1e3:.0f} ms more"
-            self._end(task, None, self.late(task.timings, task.since, task.deadline - task.timings.began, why))
+            self._end(
+                task, None, self.admission.late(task.timings, task.since, task.deadline - task.timings.began, why)
+            )
             return False
         return True
-
-    def late(
-        self, timings: Timings, since: float, deadline: float, why: str, until: float = LEAST_RETRY
-    ) -> DeadlineExceeded:
-        """Counted. ``since`` it has been waiting; ``deadline`` in seconds from the start of ``timings``.
-
-        ``until`` there is time enough for such a deadline, seconds.
-        """
-        self._metrics.refused.labels("deadline").inc()
-        now = time.perf_counter()
-        spent = {name: round(1e3 * seconds, 1) for name, seconds in timings.seconds.items()}
-        spent["queue"] = round(spent.get("queue", 0.0) + 1e3 * (now - since), 1)
-        elapsed = 1e3 * (now - timings.began)
-        return DeadlineExceeded(
-            f"the answer was wanted within {1e3 * deadline:.0f} ms; after {elapsed:.0f} ms {why}",
-            deadline_ms=round(1e3 * deadline), elapsed_ms=round(elapsed, 1), spent_ms=spent, retry_after=_retry(until),
-        )  # fmt: skip
 
     def _step(self, task: Task) -> None:
         """Run a job up to its next network, or its end."""
@@ -312,7 +214,7 @@ class Scheduler:
             failure = error
         with self._condition:
             task.since, cpu = time.perf_counter(), time.thread_time() - cpu
-            self._pace.add(task.since - began, cpu, task.since)
+            self.admission.pace.add(task.since - began, cpu, task.since)
             task.busy += cpu
             task.value = None
             if call is None:
@@ -345,7 +247,7 @@ class Scheduler:
             failed, results = True, [error] if len(tasks) == 1 else [_alone(operation, task.item) for task in tasks]
         now, cpu = time.perf_counter(), time.thread_time() - cpu
         with self._condition:
-            self._pace.add(now - began, cpu, now)
+            self.admission.pace.add(now - began, cpu, now)
             if not failed:
                 lane.fit.add(len(tasks), now - began)
             for task, result in zip(tasks, results, strict=True):
@@ -363,20 +265,12 @@ class Scheduler:
 
     def _end(self, task: Task, value: Any, error: BaseException | None) -> None:
         task.job.close()
-        self._unfinished -= 1
-        self._backlog = self._backlog - task.cost if self._unfinished else 0.0  # no rounding piles up
+        self.admission.release(task, done=error is None)
         if task.lane:
             task.lane.coming -= 1
-        if error is None:
-            self._costs[task.kind].add(task.megapixels, task.busy)
         if self._closing:
             self._condition.notify_all()
         task.done(value, error)
-
-
-def _retry(until: float) -> int:
-    """Retry-After, in whole seconds, for what will be possible then."""
-    return min(MOST_RETRY, max(LEAST_RETRY, math.ceil(until)))
 
 
 def _alone(operation: Operation, item: Any) -> Any:

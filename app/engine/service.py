@@ -15,8 +15,9 @@ from PIL import Image
 
 from app.config import Settings
 from app.engine import memory
+from app.engine.admission import HOPE, Kind
 from app.engine.issuing import Issuing
-from app.engine.scheduler import HOPE, Kind, Scheduler
+from app.engine.scheduler import Scheduler
 from app.engine.watch import Watch
 from app.observe.metrics import Metrics
 from cameo import codec
@@ -29,7 +30,7 @@ from cameo.jobs import Job, Operation, Timings
 from cameo.nn.search import ROUNDS
 from cameo.pictures.decode import Decoded, decode_scaled, megapixels
 from cameo.pictures.encode import encode
-from cameo.results import Compressed
+from cameo.results import Compressed, Verified
 from cameo.store import Entry, Registry
 from cameo.work import Pipeline
 
@@ -38,6 +39,7 @@ log = logging.getLogger("cameo.service")
 T = TypeVar("T")
 
 ROUND_SECONDS = 0.06  # of CPU time, for a round of a search, until some have been measured
+VERIFY_SECONDS, FACE_SECONDS = 0.05, 0.01  # the same, of a verification and of a face
 MOST_PAYLOAD_BYTES = 2**16  # far above any payload; the checksum of a whole upload would hold up other requests
 
 
@@ -53,7 +55,7 @@ class Work(NamedTuple, Generic[T]):
 
 
 class Service:
-    """Everything that one process needs to serve, made once. Nothing is loaded before :meth:`start`."""
+    """Everything that one process needs to serve, made once. No model is loaded before :meth:`start`."""
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self.settings, self.metrics = settings, metrics
@@ -62,7 +64,9 @@ class Service:
         torch.set_num_threads(1)
         cv2.setNumThreads(1)
         workers = settings.workers or -(-self.device.cpus // settings.processes)
-        queue_seconds = settings.queue_seconds or HOPE * (settings.deadline_ms / 1e3)  # exactly as a request has it
+        queue_seconds = settings.queue_seconds or HOPE * (
+            settings.deadline_ms / 1e3
+        )  # the same product as for a request, to the bit
         self.scheduler = Scheduler(workers, queue_seconds, metrics)
         self.registry: Registry[Coder] = Registry(
             settings.store,
@@ -77,7 +81,7 @@ class Service:
         self.ready = False
         self.draining = False
         self.reason = "models are being loaded"
-        metrics.follow(metrics.ready, lambda: float(self.ready and not self.draining))
+        metrics.track(metrics.ready, lambda: float(self.ready and not self.draining))
         metrics.device_info.labels(str(self.device.torch), self.device.reason, str(self.scheduler.workers)).set(1)
 
     def start(self) -> None:
@@ -210,6 +214,33 @@ class Service:
                 return [read_text(text, self.issuing.trusted())]
 
         return Work(job(), Kind("read card text"), None)
+
+    def verify(
+        self, data: bytes, frame: str, coder: Coder, payload: codec.Payload, size: int, fmr: float, timings: Timings
+    ) -> Work[Verified]:
+        """An uploaded picture against a payload of ``size`` bytes. ImageError, NotCalibrated and the like, at once."""
+        job = self.pipeline.verify(self._reader(data), size, coder, payload, fmr, frame=frame, timings=timings)
+        kind = Kind(f"verify {frame} {coder.size}", megapixels(data, self.settings.max_pixels), VERIFY_SECONDS)
+        return Work(job, kind, coder.decoding)
+
+    def interpolate(
+        self, coder: Coder, ends: tuple[codec.Payload, codec.Payload], steps: int, timings: Timings
+    ) -> Work[bytes]:
+        """Faces from that of one payload to that of the other, as a strip in a PNG. PayloadError, InvalidParameter."""
+        return self._strip(coder, self.pipeline.interpolate(coder, ends, steps, timings), steps, timings)
+
+    def sample(self, coder: Coder, count: int, seed: int, timings: Timings) -> Work[bytes]:
+        """Faces of nobody, as a strip in a PNG. InvalidParameter."""
+        return self._strip(coder, self.pipeline.sample(coder, count, seed), count, timings)
+
+    @staticmethod
+    def _strip(coder: Coder, job: Job[list[NDArray[np.uint8]]], faces: int, timings: Timings) -> Work[bytes]:
+        def strip() -> Job[bytes]:
+            drawn = yield from job
+            with timings.stage("encode"):
+                return encode(np.ascontiguousarray(np.hstack(drawn)), "image/png")
+
+        return Work(strip(), Kind(f"strip {coder.manifest.name} {faces}", seconds=FACE_SECONDS * faces), coder.drawing)
 
     def compare(
         self, data: bytes, coders: list[tuple[Coder, list[int | None]]], codecs: list[str], *,

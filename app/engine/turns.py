@@ -8,8 +8,8 @@ KEPT = 2.0  # seconds that a turn waits for whoever was told it
 class Turns:
     """Moments at which somebody may come, in the clock of the caller.
 
-    Clients cannot be told apart, so a turn is for whoever comes once it is due. Who was told it comes just then; who
-    comes at random meets one that is free only now and then.
+    The service cannot tell clients apart, so a turn is for the first client that comes once it is due. A client that
+    was told to wait comes just then; one that comes at a random moment rarely finds a free turn.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Looks at the model store again and again, so that new versions serve without a restart."""
+"""Checks the model store at intervals, so that new versions are served without a restart."""
 
 import logging
 import threading
@@ -44,7 +44,7 @@ class Watch:
         if self._thread:
             self._thread.join(LAST_ROUND)
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """One round. Raises nothing."""
         problem, changed = self._registry.problem, False
         try:
@@ -57,10 +57,10 @@ class Watch:
             self._tell()
 
     def _run(self) -> None:
-        self.look()
+        self.poll()
         self.looked.set()
         while self._seconds and not self._stopping.wait(self._seconds):
-            self.look()
+            self.poll()
 
     def _tell(self) -> None:
         with self._calling:

@@ -26,12 +26,24 @@ RATIOS = (8, 16, 32, 48, 64, 96, 128, 192, 256, 512, 1024)
 class Metrics:
     """The instruments of one application, in a registry of their own, so that one process can hold several.
 
-    Where ``FOLDER`` is set, those of all processes are shown as one: sums, but of backlogs and 0 or 1 the most.
+    With several processes (``FOLDER`` is set) each writes its values to a file there, and whichever is asked for
+    ``/metrics`` merges the files. Counters and histograms are added. A gauge is added (``livesum``) where it counts
+    things, else the largest value counts (``livemax``). With two processes:
+
+    ======================  =========  =========  ==============================================
+    gauge                   process 1  process 2  shown
+    ======================  =========  =========  ==============================================
+    cameo_queue_length      3          1          4: all requests that wait
+    cameo_backlog_seconds   0.5        2.0        2.0: the longest wait that a client may meet
+    cameo_ready             1          0          1: at least one of them serves
+    ======================  =========  =========  ==============================================
+
+    Process 2 has ended: its gauges no longer count, its counters do.
     """
 
     def __init__(self) -> None:
         self._several = FOLDER in os.environ
-        self._followed: dict[tuple[Gauge, tuple[str, ...]], Callable[[], float]] = {}
+        self._tracked: dict[tuple[Gauge, tuple[str, ...]], Callable[[], float]] = {}
         self.registry = r = CollectorRegistry()
         if not self._several:
             ProcessCollector(registry=r)  # memory, CPU time and open files of the process
@@ -47,7 +59,8 @@ class Metrics:
         self.bytes_in = Counter("cameo_received_bytes_total", "Bytes of request bodies.", ("route",), registry=r)
         self.bytes_out = Counter("cameo_sent_bytes_total", "Bytes of answers' bodies.", ("route",), registry=r)
         self.key_requests = Counter(
-            "cameo_key_requests_total", "Requests by the name of their API key: accepted, rate-limited; unauthorized.",
+            "cameo_key_requests_total",
+            "Requests by the name of their API key: accepted or rate-limited; unauthorized ones have no name.",
             ("key", "outcome"), registry=r,
         )  # fmt: skip
         self.keys_broken = Gauge(
@@ -57,7 +70,7 @@ class Metrics:
             registry=r,
         )
         self.payload_bytes = Histogram(
-            "cameo_payload_bytes", "Rate: bytes of one payload, everything counted.", ("model", "version"),
+            "cameo_payload_bytes", "Rate: bytes of one payload, header and checksum included.", ("model", "version"),
             buckets=PAYLOAD_BYTES, registry=r,
         )  # fmt: skip
         self.ratio = Histogram(
@@ -69,23 +82,25 @@ class Metrics:
         )
         self.backlog = Gauge(
             "cameo_backlog_seconds",
-            "Work accepted and not finished, as expected.",
+            "Expected seconds until the accepted work is done.",
             multiprocess_mode="livemax",
             registry=r,
         )
         self.refused = Counter(
-            "cameo_refused_total", "Work not accepted: queue (full; a batch asks again), or deadline (too late).",
+            "cameo_refused_total",
+            "Work not accepted: queue (it is full; items of batches try again) or deadline (too late).",
             ("reason",), registry=r,
         )  # fmt: skip
         self.rejected = Counter(
-            "cameo_rejected_total", "Answered before the application: head (too large, or no HTTP) or connections.",
+            "cameo_rejected_total",
+            "Requests refused before the application: head (too large, or not HTTP) or connections (too many).",
             ("reason",), registry=r,
         )  # fmt: skip
         self.cancelled = Counter(
             "cameo_cancelled_total", "Requests whose client left: waiting or running.", ("stage",), registry=r
         )
         self.batches = Counter(
-            "cameo_batches_total", "Batches by why they went: full, alone, waited or idle.",
+            "cameo_batches_total", "Batches by the reason why they were started: full, alone, waited or idle.",
             ("model", "version", "direction", "reason"), registry=r,
         )  # fmt: skip
         self.batch_size = Histogram(
@@ -108,15 +123,18 @@ class Metrics:
             ("model", "version"), multiprocess_mode="livemax", registry=r,
         )  # fmt: skip
         self.loaded_models = Gauge(
-            "cameo_loaded_models", "A version that is served: in how many processes its model is in memory.",
+            "cameo_loaded_models", "Number of processes that have the model of this version in memory.",
             ("model", "version"), multiprocess_mode="livesum", registry=r,
         )  # fmt: skip
         self.store_changes = Counter(
-            "cameo_store_changes_total", "Changes of the model store: taken in, or a problem.", ("outcome",), registry=r
+            "cameo_store_changes_total",
+            "Changes of the model store: taken (served from then on) or problem.",
+            ("outcome",),
+            registry=r,
         )
         self.store_problem = Gauge(
             "cameo_store_problem",
-            "1 while the state of the model store cannot be taken in.",
+            "1 while the present state of the model store cannot be served.",
             multiprocess_mode="livemax",
             registry=r,
         )
@@ -139,30 +157,33 @@ class Metrics:
         for stage, spent in exchange.timings.seconds.items():
             self.stage_seconds.labels(route, stage).observe(spent)
 
-    def follow(self, gauge: Gauge, function: Callable[[], float], *labels: str) -> None:
-        """Let a gauge show what a function says: whenever it is read, or, of several processes, once a second."""
+    def track(self, gauge: Gauge, function: Callable[[], float], *labels: str) -> None:
+        """Let a gauge show what ``function`` returns: at each reading, or with several processes once a second."""
         if self._several:
-            self._followed[gauge, labels] = function
+            self._tracked[gauge, labels] = function
         else:
             (gauge.labels(*labels) if labels else gauge).set_function(function)
 
     def replace(self, gauge: Gauge, values: Mapping[Any, float | Callable[[], float]]) -> None:
-        """Let a gauge have these tuples of labels and no others; several processes show as 0 what they once had."""
+        """Let a gauge have these tuples of labels and no others.
+
+        With several processes a file cannot lose a value: labels that are gone show 0.
+        """
         if self._several:
-            for labels in [labels for followed, labels in self._followed if followed is gauge]:
-                self.follow(gauge, lambda: 0.0, *labels)
+            for labels in [labels for tracked, labels in self._tracked if tracked is gauge]:
+                self.track(gauge, lambda: 0.0, *labels)
         else:
             gauge.clear()
         for labels, value in values.items():
-            self.follow(gauge, value if callable(value) else partial(float, value), *labels)
+            self.track(gauge, value if callable(value) else partial(float, value), *labels)
 
     def sample(self) -> None:
-        """Take down what is followed, for the other processes to read."""
-        for (gauge, labels), function in tuple(self._followed.items()):
+        """Write the values of tracked gauges to the file that the other processes read."""
+        for (gauge, labels), function in tuple(self._tracked.items()):
             (gauge.labels(*labels) if labels else gauge).set(function())
 
     def text(self) -> bytes:
-        """All of it, in Prometheus's text format."""
+        """All metrics, in Prometheus's text format."""
         if not self._several:
             return generate_latest(self.registry)
         self.sample()

@@ -1,4 +1,4 @@
-"""OpenTelemetry, an optional extra. FastAPI makes the span of a request; this adds its stages and sends it all away."""
+"""OpenTelemetry, an optional extra. FastAPI makes the span of a request; this adds its stages and exports both."""
 
 import re
 import secrets
@@ -31,14 +31,14 @@ class Tracing:
         self._tracer: Tracer = provider.get_tracer("cameo")
 
     def add_stages(self, span: Span, seconds: dict[str, float]) -> None:
-        """A child of ``span`` for each stage that :class:`Stages` was told of."""
+        """A child of ``span`` for each stage in :class:`Stages`."""
         if not isinstance(seconds, Stages):
             return
         parent = trace.set_span_in_context(span)
         following = time.time_ns()
-        for stage, spent, told in seconds.told[::-1]:
-            # A request is in one stage at a time: what was told late ended where the next one began.
-            ended = min(told, following)
+        for stage, spent, recorded in seconds.records[::-1]:
+            # A request is in one stage at a time: a stage that was recorded late ended where the next one began.
+            ended = min(recorded, following)
             following = ended - spent
             self._tracer.start_span(stage, parent, start_time=following).end(ended)
 
@@ -67,7 +67,7 @@ def mark(marks: dict[str, str]) -> None:
 
 
 def telemetry(traces: Tracing | None) -> TelemetryConfig:
-    """FastAPI's own part: one span a request, and nothing beside it; nothing at all without ``traces``."""
+    """FastAPI's own part: one span a request, and nothing else; nothing at all without ``traces``."""
     return {
         "tracing": traces is not None,
         "tracer_provider": traces.provider if traces else None,
@@ -79,17 +79,17 @@ def telemetry(traces: Tracing | None) -> TelemetryConfig:
 
 
 class Stages(dict[str, float]):
-    """Seconds of each stage, as in ``Timings``; ``told`` has each stage, how long it took, and when that was told.
+    """Seconds of each stage, as in ``Timings``.
 
-    Nanoseconds, and nanoseconds since 1970.
+    ``records`` has for each measurement the stage, how long it took (ns), and when it was recorded (ns since 1970).
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.told: list[tuple[str, int, int]] = []
+        self.records: list[tuple[str, int, int]] = []
 
     def __setitem__(self, stage: str, seconds: float) -> None:
-        self.told.append((stage, round((seconds - self.get(stage, 0.0)) * 1e9), time.time_ns()))
+        self.records.append((stage, round((seconds - self.get(stage, 0.0)) * 1e9), time.time_ns()))
         super().__setitem__(stage, seconds)
 
 

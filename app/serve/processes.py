@@ -1,9 +1,9 @@
 """Several serving processes behind one port, for machines on which one event loop is not enough.
 
-Each is a whole service with its own models, queue and listening socket; Linux deals connections out to them evenly, by
-hash. (From one socket whoever is awake first takes all that wait there.) None listens before it is ready. They start
-one after another: where the first cannot, that is said once, and is the end. Later, one that ends is replaced. They end
-with the process that started them, even where that one is killed.
+Each is a whole service with its own models, queue and listening socket; Linux spreads connections over them evenly, by
+hash. (With one shared socket, the process that wakes up first would take all waiting connections.) None listens before
+it is ready. They start one after another. If the first cannot start, the error is reported once and the service ends.
+Later, a process that ends is replaced. All end with the process that started them, even if that one is killed.
 """
 
 import logging
@@ -94,7 +94,7 @@ class _Family:
                 self._end()
 
     def _ended(self) -> list[SpawnProcess]:
-        """Wait a moment for some that have, and forget them."""
+        """Wait a moment for processes that have ended, and remove them."""
         sentinels = wait([process.sentinel for process in self._processes], LOOK_SECONDS)
         ended = [process for process in self._processes if process.sentinel in sentinels]
         for process in ended:
@@ -104,7 +104,7 @@ class _Family:
         return ended
 
     def _end(self, number: int | None = None, frame: FrameType | None = None) -> None:
-        """Also a handler of signals: the processes get one each, and a second one where this gets one."""
+        """End all processes; also a signal handler. A second signal is passed on as a second one."""
         self._ending = True
         for process in self._processes:
             if process.pid is not None:
@@ -112,18 +112,18 @@ class _Family:
 
 
 def _child(address: tuple[str, int], listens: Event) -> None:
-    from app.serve.server import serve  # noqa: PLC0415 - torch and all, which the parent does without
+    from app.serve.server import serve  # noqa: PLC0415 - loads torch, which the parent does not need
 
     parent = multiprocessing.parent_process()
     assert parent is not None
     settings = Settings()
 
-    def follow() -> None:
+    def end_with_parent() -> None:
         parent.join()
         if listens.is_set():
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(settings.drain_seconds + settings.grace_seconds + SPARE_SECONDS)
         os._exit(1)  # while it loads, a signal might be lost, and nobody is served yet
 
-    threading.Thread(target=follow, name="cameo-parent", daemon=True).start()
+    threading.Thread(target=end_with_parent, name="cameo-parent", daemon=True).start()
     sys.exit(serve(settings, bind(*address, shared=True), listens.set))

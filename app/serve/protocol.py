@@ -1,8 +1,8 @@
-"""HTTP as uvicorn reads it with httptools, neither of which has a limit of its own.
+"""Limits for HTTP connections, which uvicorn and httptools lack.
 
-A request's head, and whatever else of it is no body (extensions of chunks, trailers), is refused with 431 while it
-arrives, before the application hears of it. Who connects beyond ``connections`` gets 503. A client that is still
-sending when its answer is there gets to read it: what it sends is dropped for a while before the connection is closed,
+A head that is too large is refused with 431 while it arrives, before the application sees it. All that is not body
+counts: extensions of chunks and trailers, too. Beyond ``connections`` a new connection gets 503. A client that is still
+sending when it is answered can read the answer: what it sends is dropped for a while before the connection is closed,
 as nginx does with ``lingering_close``.
 """
 
@@ -46,7 +46,7 @@ class Lingering:
         return self.lingers or self._transport.is_closing()
 
     def write(self, data: bytes) -> None:
-        if not self.lingers:  # else nobody is answered any more
+        if not self.lingers:  # after that nothing is sent any more
             self._transport.write(data)
 
     def close(self, seconds: float = LINGER_SECONDS) -> None:

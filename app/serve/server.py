@@ -1,8 +1,8 @@
-"""uvicorn, with an end that drops nothing, and with patience for clients that has an end, too.
+"""uvicorn with a shutdown that drops no request, and with a time limit for silent clients.
 
-At the first SIGTERM or SIGINT the service says that it is not ready, answers with ``Connection: close``, and serves for
-``drain_seconds``, so that whoever sends it requests notices. Then it stops listening, finishes what it has, for up to
-``grace_seconds``, and ends. A second signal skips the first part.
+At the first SIGTERM or SIGINT the service reports that it is not ready, answers with ``Connection: close``, and serves
+for ``drain_seconds``, so that load balancers notice. Then it stops listening, finishes the requests that it has, for up
+to ``grace_seconds``, and ends. A second signal skips the first part.
 """
 
 import asyncio
@@ -47,7 +47,7 @@ CLOSE = (b"connection", b"close")
 def serve(settings: Settings, listener: socket | None = None, listening: Callable[[], None] = lambda: None) -> int:
     """Until a signal ends it: the exit status. At ``listener``, if given; ``listening`` is called when it listens."""
     logs.configure(settings.log_level, settings.log_format)
-    # OpenCV warns at every start that its new engine chooses the target itself.
+    # Without this, OpenCV logs a warning about its DNN engine at every start.
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
     memory.bound()
     _allow_connections()
@@ -58,8 +58,8 @@ def serve(settings: Settings, listener: socket | None = None, listening: Callabl
         return 2
     for number in ENDING:
         signal.signal(number, _end)
-    # Workers pack and unpack in Python: after its default of 5 ms each would let the loop have its turn only once a
-    # request is nearly done, and a request has several turns there.
+    # Workers pack and unpack in Python. With the default of 5 ms the event loop would wait that long for each of its
+    # several turns in a request.
     sys.setswitchinterval(SWITCH_SECONDS)
     server = Server(app, settings, listening)
     server.run(None if listener is None else [listener])
@@ -67,7 +67,7 @@ def serve(settings: Settings, listener: socket | None = None, listening: Callabl
 
 
 def _allow_connections() -> None:
-    """As many as may be: each is an open file, and Linux lets a process have 1,024 until it asks for more."""
+    """Raise the limit of open files to the most allowed: each connection is one, and Linux starts with 1,024."""
     if sys.platform == "linux":
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
@@ -110,7 +110,7 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter)
 
     def _close_silent(self) -> None:
-        """Those that wait for a request for too long; once its first byte is there, uvicorn would wait for ever."""
+        """Close connections without a request for too long; after a first byte uvicorn would wait for ever."""
         now, silent = time.monotonic(), {}
         for connection in self.server_state.connections:
             cycle = getattr(connection, "cycle", None)  # the last request and its answer
@@ -125,7 +125,7 @@ class Server(uvicorn.Server):
         return [listener for server in self.servers for listener in server.sockets]
 
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
-        """uvicorn's, after an end of listening at which no client that has connected is turned away."""
+        """uvicorn's, after listening has ended in a way that loses no connection."""
         for listener in self._listeners():
             _deafen(listener)
         await asyncio.sleep(ACCEPT_SECONDS)
@@ -153,10 +153,17 @@ class Server(uvicorn.Server):
 
 
 def _deafen(listener: socket) -> None:
-    """Let nobody connect any more, while those who have can still be accepted; closing resets their connections.
+    """Stop new connections to a listening socket, and keep those that wait to be accepted.
 
-    The kernel drops what comes to the socket, by a filter that is a single instruction, "accept 0 bytes" (see Linux'
-    Documentation/networking/filter.rst). A client tries again after a second, and finds another process or none.
+    Closing the socket would reset them: the kernel completes a connection before the process accepts it. So first a
+    filter goes on the socket, a single BPF instruction that returns 0, "accept 0 bytes of this packet" (see Linux'
+    Documentation/networking/filter.rst). For example, with one process of two:
+
+    - Client A has connected, but is not accepted yet. Its connection stays in the queue, is accepted within
+      ``ACCEPT_SECONDS``, and its request is answered.
+    - Client B sends its SYN now. The kernel drops it, so B gets neither an answer nor a refusal. After one second TCP
+      sends the SYN again. By then this socket is closed, and the other process takes the connection. Where there is no
+      other, B gets "connection refused", which is true.
     """
     if sys.platform != "linux":
         return

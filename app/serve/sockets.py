@@ -1,4 +1,4 @@
-"""What a process has before anything is loaded: its listening socket, and the signals that end it."""
+"""The listening socket, and the signals that end a process: needed before anything else is loaded."""
 
 import signal
 import socket

@@ -1,4 +1,4 @@
-"""The work of every rival: the functions of Cameo that are no server, and the network in eager torch.
+"""The work of every rival: Cameo's functions without its server, and the network in eager torch.
 
 Threads of torch and OpenCV stay as they come, which is one a core, unless a rival says otherwise.
 """

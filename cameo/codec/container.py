@@ -12,8 +12,8 @@ distance is 4. No CRC-8 keeps a distance above 2 at the length of a hundred-byte
 
 The low nibble is 0 for fixed coding, whose bodies are all of one length. Progressive bodies may have any length
 but none, so a cut payload has to show in its frame: there the nibble is 1 + n mod 15 for a payload of n bytes.
-A cut by 15 bytes or a multiple of them passes that, and its last byte is its checksum once in 256. ``wrap`` gives
-no payload of which that is true, but one that is a byte shorter. So what is left of a cut payload is never one.
+A cut by 15 bytes or a multiple of them passes that, and its last byte is its checksum once in 256. ``wrap`` returns
+no such payload, but one that is a byte shorter. So a part of a payload is never accepted as a payload.
 """
 
 from dataclasses import dataclass, replace

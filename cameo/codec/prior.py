@@ -1,7 +1,7 @@
-"""What an entropy coder believes: how likely each decision of a progressive code is, in whole numbers alone.
+"""The probabilities for an entropy coder: how likely each decision of a progressive code is, in integers only.
 
-A NADE (Larochelle & Murray 2011), the same on every machine and in any order of summation; tokens and decisions are
-those of :mod:`cameo.codec.progressive`, the letters of shapes, too.
+A NADE (Larochelle & Murray 2011), the same on every machine and in any order of summation. Tokens, decisions and
+the letters of shapes are those of :mod:`cameo.codec.progressive`.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ PROBABILITY_BITS = 16
 
 
 def _table() -> NDArray[np.int64]:
-    # decimal rounds exp correctly, which no C library promises. 24 digits leave no doubt about the last one here.
+    # decimal rounds exp correctly, which C libraries do not guarantee. 24 digits are enough for an exact result.
     exact, half = Context(prec=24), 1 << LOGIT_SHIFT - 1
     scale = 1 << PROBABILITY_BITS
     upper = []

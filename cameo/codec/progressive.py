@@ -1,4 +1,4 @@
-"""Progressive coding: a list of tokens, the most telling first, of which any first part is a coarser portrait.
+"""Progressive coding: a list of tokens, the most important first; any first part of it is a coarser portrait.
 
 Tokens are steps of bit planes. Each belongs to a latent and takes a value of three:
 
@@ -11,8 +11,8 @@ tokens of the blocks of 32 before the token's own.
 
 A range coder turns decisions into bytes. A stream is a number in [0, 1), most significant byte first, and every
 decision narrows the interval in which the number lies; yes is its lower part. A body is the first bytes of a
-stream: what is cut off could have been anything, so decoding goes on while all numbers that begin with the body
-agree on the decision. Nothing marks the end, and no bit of a body is wasted on it.
+stream: the bytes that were cut off are unknown, so decoding continues while all numbers that begin with the body
+lead to the same decision. Nothing marks the end, and no bit of a body is wasted on it.
 
     T, t  tokens of the whole list, one of them    K  tokens of a first part    B  blocks of 32 tokens
     H     units of the context                     R  rows: 3 t + value         D  rows of a block: 3 t + decision

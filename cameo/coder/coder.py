@@ -13,11 +13,13 @@ from torch import Tensor
 
 from cameo import codec
 from cameo.coder import answer
-from cameo.coder.runtime import MOST, runtime, stack
+from cameo.coder.runtime import MOST, Arrays, runtime, stack
 from cameo.errors import BudgetTooSmall
 from cameo.faces.recogniser import Recogniser
+from cameo.faces.verification import read_calibration
 from cameo.jobs import Operation
 from cameo.nn import Model, build
+from cameo.nn.blocks import Encoder
 from cameo.nn.search import ROUNDS, Search, improve, searchable
 from cameo.store.reader import StoredVersion
 
@@ -25,25 +27,28 @@ from cameo.store.reader import StoredVersion
 class Coder:
     """One loaded version. Safe to use from several threads: nothing changes after construction.
 
-    A portrait's tokens do not depend on what they are worked out together with, nor does a face on its neighbours,
-    see :mod:`cameo.coder.runtime`. ``coding`` says how tokens become payloads: where it has several rates, the first
-    tokens of a portrait stand for a coarser face, and a payload holds as many as fit.
+    Neither tokens nor faces depend on what else is in the batch, see :mod:`cameo.coder.runtime`. ``coding`` turns
+    tokens into payloads. Where it has several rates, the first tokens of a portrait are a coarser face, and a payload
+    holds as many as fit.
 
     ``encoding`` and ``decoding`` are what jobs call; they and the methods give the same. ``searching``
-    takes what :meth:`search` gives, for a round of it.
+    takes what :meth:`search` gives, for a round of it, and ``drawing`` what :meth:`values` gives.
+
+    ``calibration`` has the thresholds for verification, or says why there are none.
     """
 
     def __init__(self, stored: StoredVersion, device: torch.device, backend: str = "auto") -> None:
         self.stored = stored
         self.manifest = stored.manifest
         self.size: int = stored.manifest.portrait
+        self.calibration = read_calibration(stored)
         self._model = model = load_model(stored)
-        self._there = model if device.type == "cpu" else deepcopy(model).to(device)
-        self._runtime = runtime(self._there, device, backend)
+        self._on_device = model if device.type == "cpu" else deepcopy(model).to(device)
+        self._runtime = runtime(self._on_device, device, backend)
         self.coding = model.coding()
         self.levels = self.coding.levels
-        self._searched = searchable(self._there)
-        self._rounds = 1 if device.type == "cpu" else MOST  # searches that are one batch
+        self._searched = searchable(self._on_device)
+        self._rounds = 1 if device.type == "cpu" else MOST  # searches in a batch
         picture = answer.synthetic_picture(self.size)
         payload = self._prove(picture)
         labels = self.manifest.name, str(self.manifest.version)
@@ -51,6 +56,7 @@ class Coder:
         self.decoding = Operation.measured(
             (*labels, "decode"), _weak(self.decode), self._runtime.decoder.most, self.unpack(codec.unwrap(payload))
         )
+        self.drawing = Operation((*labels, "draw"), _weak(self.draw), self._runtime.decoder.most)
         self.searching = Operation((*labels, "search"), _weak(self._improve), self._rounds, recurring=True)
 
     @torch.inference_mode()
@@ -84,10 +90,17 @@ class Coder:
         together = 1 if self._model.alone else len(portraits)
         return [idx.numpy() for rows_BL in z_BL.split(together) for idx in self._model.quantise(rows_BL)]
 
-    @torch.inference_mode()
     def decode(self, tokens: list[NDArray[np.int64]]) -> list[NDArray[np.uint8]]:
         """Tokens -> portraits H W 3. Where there are several rates, the first few tokens of each are enough."""
-        rows = [tuple(x.numpy() for x in self._model.dequantise(torch.from_numpy(each)[None])) for each in tokens]
+        return self.draw([self.values(each) for each in tokens])
+
+    def values(self, tokens: NDArray[np.int64]) -> Arrays:
+        """What the decoder takes for a portrait's tokens; of a VAE latents z_1L."""
+        with torch.inference_mode():
+            return tuple(x.numpy() for x in self._model.dequantise(torch.from_numpy(tokens)[None]))
+
+    def draw(self, rows: list[Arrays]) -> list[NDArray[np.uint8]]:
+        """What the decoder takes -> portraits H W 3."""
         pixels_BHWC = self._runtime.decoder.run(*stack(rows)).transpose(0, 2, 3, 1)
         return list(np.ascontiguousarray(pixels_BHWC))
 
@@ -153,7 +166,7 @@ class Coder:
 
 
 def _weak(method: Callable[[list[Any]], list[Any]]) -> Callable[[list[Any]], list[Any]]:
-    """The method of a coder, without holding the coder: so a version that is served no more goes at once."""
+    """The method, without a reference to the coder: a version that is no longer served leaves memory at once."""
     held = weakref.WeakMethod(method)
 
     def call(items: list[Any]) -> list[Any]:
@@ -182,4 +195,7 @@ def load_model(stored: StoredVersion) -> Model:
             raise ValueError(f"the weights {name} are not finite")
     model = build(stored.manifest.model)
     model.load_state_dict(weights)
+    for part in model.modules():
+        if isinstance(part, Encoder):
+            part.drop_idle()
     return model.eval().requires_grad_(False)

@@ -1,4 +1,4 @@
-"""ONNX graphs, read and run."""
+"""Read and run ONNX graphs."""
 
 from collections.abc import Callable
 from typing import Any
@@ -28,13 +28,13 @@ def read(data: bytes) -> Any:
 
 
 def weights(graph: Any) -> dict[str, NDArray[Any]]:
-    """The arrays that a graph brings along, by name."""
+    """The arrays stored in a graph, by name."""
     to_array = onnx.numpy_helper.to_array
     return {tensor.name: to_array(tensor) for tensor in graph.initializer}
 
 
 def attributes(node: Any) -> dict[str, Any]:
-    """What a node of a graph is told beside its inputs, by name."""
+    """The attributes of a node, by name."""
     value = onnx.helper.get_attribute_value
     return {each.name: value(each) for each in node.attribute}
 

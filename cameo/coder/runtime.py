@@ -1,4 +1,4 @@
-"""What runs a network: torch as it is, or ONNX Runtime, which on CPUs is faster and does not mind batches.
+"""What runs a network: torch, or ONNX Runtime, which is faster on CPUs and gives the same results in any batch.
 
 A portrait's payload must not depend on what it was computed together with. Torch's matrix products on CPUs choose
 their order of summation by the size of the batch, so there every portrait runs alone; ONNX Runtime's give the same

@@ -1,7 +1,7 @@
-"""What a client should know of a portrait and its payload: a short code and a sentence for each doubt.
+"""Warnings about a portrait and its payload: a short code and a sentence each.
 
-Measures are of 128 x 128 px, and of the face alone. Limits are between 700 clean portraits, of which they doubt hardly
-one, and degraded copies; docs/log.md has the shares.
+All measures are taken at 128 x 128 px, on the face only. The limits separate 700 clean portraits, which get hardly any
+warning, from degraded copies of them; docs/log.md has the figures.
 """
 
 from typing import Final
@@ -37,7 +37,7 @@ _SENTENCES: Final = {
 
 
 def check(framed: Framed, likeness: float | None) -> tuple[Doubt, ...]:
-    """What is doubtful, at most one of each code. ``likeness``: cosine of portrait and reconstruction, if known."""
+    """The warnings, at most one of each code. ``likeness``: cosine of portrait and reconstruction, if known."""
     found = _doubts(framed.portrait)
     if framed.turned:
         found.append("turned")
@@ -54,7 +54,7 @@ def _doubts(portrait: NDArray[np.uint8]) -> list[str]:
     face = luma[_FACE]
     spread = float(face.std()) + 1e-3
     if face.mean() < LEAST_LUMA:
-        return ["dark"]  # and nothing else can be told
+        return ["dark"]  # too dark to measure anything else
     found = []
     if np.sqrt(max(0.0, float(cv2.Laplacian(face, cv2.CV_32F).var()) - _ROUNDING)) < LEAST_DETAIL * spread:
         found.append("blurred")

@@ -52,8 +52,8 @@ class Detector:
 
     def _faces(self, outputs: dict[str, NDArray[np.float32]], stride: int, columns: int) -> NDArray[np.float32]:
         """Those at one stride, also of the same face: the network says for each place where a face is from there."""
-        sure, there = (outputs[f"{name}_{stride}"].clip(0, 1) for name in ("cls", "obj"))
-        scores = np.sqrt(sure * there)[0, :, 0]
+        face, object_ = (outputs[f"{name}_{stride}"].clip(0, 1) for name in ("cls", "obj"))
+        scores = np.sqrt(face * object_)[0, :, 0]
         at = np.flatnonzero(scores >= SCORE)
         place_N2 = np.stack([at % columns, at // columns], 1).astype(np.float32)
         box_N4, landmarks_N10 = (outputs[f"{name}_{stride}"][0, at] for name in ("bbox", "kps"))

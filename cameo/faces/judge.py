@@ -1,5 +1,6 @@
-"""How like two portraits are, as a face recogniser sees them."""
+"""How similar two portraits are to a face recogniser. It measures; the differentiable network is in recogniser.py."""
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from cameo.coder import graphs
 from cameo.faces.packaged import packaged
 from cameo.faces.template import ARCFACE, EYE_DISTANCE, EYE_LINE
+from cameo.results import RecogniserVersion
 
 Pixels = NDArray[np.uint8]
 
@@ -30,7 +32,9 @@ class IdentityJudge:
 
     def __init__(self, weights: Path) -> None:
         try:
-            self._run = _session(weights)
+            data = weights.read_bytes()
+            self.version = RecogniserVersion(weights.stem, hashlib.sha256(data).hexdigest())
+            self._run = _session(data)
             self.embed(np.zeros((CROP, CROP, 3), np.uint8))
         except Exception as error:  # each library has classes of its own
             raise ValueError(f"CAMEO_JUDGE={weights} is not an SFace network that can be read") from error
@@ -58,8 +62,8 @@ class IdentityJudge:
         return np.asarray(embedding / np.linalg.norm(embedding), np.float32)
 
 
-def _session(weights: Path) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
-    model = graphs.read(weights.read_bytes())
+def _session(data: bytes) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+    model = graphs.read(data)
     for each in [each for each in model.graph.input if each.name != "data"]:
         model.graph.input.remove(each)  # the packaged file lists its weights as inputs, too
     run = graphs.session(model.SerializeToString())

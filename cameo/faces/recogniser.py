@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from cameo.coder import graphs
 from cameo.faces.template import ARCFACE, EYE_DISTANCE, EYE_LINE
 
-PORTRAIT = 128  # portraits of other sizes are brought to this one first, as a viewer would
+PORTRAIT = 128  # portraits of other sizes are resized to this one first
 SFACE_CROP = 112  # pixels
 BLUR_REACH = 4  # pixels
 
@@ -40,12 +40,12 @@ class Recogniser(nn.Module, ABC):
         """Pixels from 0 to 255, as the network was trained on them."""
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        return self.look(x_BCHW)[0]
+        return self.features(x_BCHW)[0]
 
-    def look(self, x_BCHW: Tensor, crop_B23: Tensor | None = None) -> tuple[Tensor, list[Tensor]]:
+    def features(self, x_BCHW: Tensor, crop_B23: Tensor | None = None) -> tuple[Tensor, list[Tensor]]:
         """Embeddings, and the feature maps at the end of each resolution but the first.
 
-        ``crop_B23`` moves what the network sees of each portrait, see :func:`strayed`.
+        ``crop_B23`` moves the crop of each portrait, see :func:`random_crops`.
         """
         if x_BCHW.shape[-1] != PORTRAIT:
             x_BCHW = F.interpolate(x_BCHW, size=PORTRAIT, mode="bicubic", align_corners=False)
@@ -112,7 +112,7 @@ class MeanPool(nn.Module):
 class FrozenPReLU(nn.Module):
     """PReLU whose slopes, one a channel, are not learnt: x_BCHW -> x_BCHW.
 
-    torch's own always works out the gradient of the slopes, too, which takes half of the time of SFace's way back.
+    torch's own PReLU always computes the gradient of the slopes, too: half of the time of SFace's backward pass.
     """
 
     slope_C11: Tensor
@@ -195,10 +195,10 @@ class Strided(nn.Module):
         return out
 
 
-def strayed(count: int, share: float, generator: torch.Generator) -> Tensor:
-    """Random similarity transforms crop_B23 of the picture's [-1, 1] coordinates: up to ``share`` off each way.
+def random_crops(count: int, share: float, generator: torch.Generator) -> Tensor:
+    """Random similarity transforms crop_B23 of the picture's [-1, 1] coordinates: up to ``share`` in each direction.
 
-    A recogniser that sees a face from slightly other places teaches less of its own quirks.
+    A model that is trained with varying crops fits less to the peculiarities of one recogniser.
     """
     zoom, turn, across, down = (2 * torch.rand(4, count, generator=generator) - 1) * share
     cosine, sine = (1 + zoom) * turn.cos(), (1 + zoom) * turn.sin()
@@ -208,7 +208,7 @@ def strayed(count: int, share: float, generator: torch.Generator) -> Tensor:
 def blurred(x_BCHW: Tensor, sigma_B: Tensor) -> Tensor:
     """Each picture through a Gaussian of its own, ``sigma_B`` in pixels, at most 2.
 
-    A recogniser that may not look at the finest detail cannot be pleased by grain.
+    Without the finest detail, noise in the picture cannot raise the similarity.
     """
     taps_T = torch.arange(-BLUR_REACH, BLUR_REACH + 1, device=x_BCHW.device)
     kernel_BT = torch.softmax(-0.5 * (taps_T / sigma_B.clamp(min=1e-3)[:, None]).square(), 1)

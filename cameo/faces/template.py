@@ -1,4 +1,4 @@
-"""Where a face stands in the canonical portrait: geometry alone, in numpy.
+"""The position of a face in the canonical portrait: geometry only, in numpy.
 
 ArcFace's five-point template (Deng et al., CVPR 2019), scaled and shifted so that the middle between the eyes is at
 (0.5 W, 0.42 W) and the eyes are 0.27 W apart.

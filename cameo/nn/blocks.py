@@ -3,8 +3,8 @@
 Shapes: B batch, C channels, H and W pixels, N patches, P numbers of a patch, K bands of a patch, L latents,
 D width of a network. Pictures inside the networks are in [-1, 1].
 
-Portraits are aligned, so a linear transform of the whole picture goes far: it is fitted in closed form before
-training (the Karhunen-Loeve transform, in a metric that weighs what a face recogniser sees) and frozen. Every
+Portraits are aligned, so a linear transform of the whole picture is a good start. It is fitted in closed form before
+training (the Karhunen-Loeve transform, in a metric that weighs what matters to a face recogniser) and frozen. Every
 network is a residual on top of it whose last layer starts at zero, so training starts from the linear codec.
 """
 
@@ -34,7 +34,7 @@ class Autoencoder(nn.Module, ABC):
     encoder: nn.Module
     decoder: nn.Module
     alone = False
-    """Whether :meth:`quantise` may give latents other tokens in a batch than alone."""
+    """Whether latents must be quantised one by one, because a batch may give other tokens."""
 
     @property
     @abstractmethod
@@ -60,15 +60,15 @@ class Autoencoder(nn.Module, ABC):
 
     @torch.inference_mode()
     def decode(self, idx: Tensor) -> Tensor:
-        """Tokens, of a progressive code any number of first ones -> uint8 portraits pixels_BCHW."""
+        """Tokens, for a progressive code any number of the first ones -> uint8 portraits pixels_BCHW."""
         return to_pixels(self.decoder(*self.dequantise(idx)))
 
 
 class MixerBlock(nn.Module):
     """MLP-Mixer block (Tolstikhin et al. 2021): a mix over patches, then one over channels, both residual.
 
-    It has weights of its own for every patch, so it learns where an eye is; and it is all matrix products,
-    which is what CPUs do best. x_BND -> x_BND.
+    It has separate weights for every patch, so it learns where an eye is; and it consists of matrix products,
+    which are fast on CPUs. x_BND -> x_BND.
     """
 
     def __init__(self, patches: int, width: int) -> None:
@@ -98,6 +98,11 @@ class Mixer(nn.Module):
     def forward(self, y_BNK: Tensor) -> Tensor:
         return self.hidden(y_BNK)[0]
 
+    @property
+    def idle(self) -> bool:
+        """Whether it still is the identity: its last layer is zero."""
+        return not any(bool(parameter.any()) for parameter in self.head.parameters())
+
     def hidden(self, y_BNK: Tensor, condition_B1D: Tensor | float = 0.0) -> tuple[Tensor, Tensor]:
         """The bands, and the hidden state h_BND that they were made of. A condition is added to every patch."""
         h_BND = self.norm(self.blocks(self.embed(y_BNK) + condition_B1D))
@@ -105,11 +110,11 @@ class Mixer(nn.Module):
 
 
 class Refiner(nn.Module):
-    """Convolutions over the whole picture, which know no patches and so smooth their edges: x_BCHW -> x_BCHW.
+    """Convolutions over the whole picture, which smooth the edges between patches: x_BCHW -> x_BCHW.
 
-    ``features`` further channels on the grid of 32 x 32 may tell them more than the picture does. Every point of it
-    becomes a square of pixels with weights of its own for each, so corrections come in a pattern that repeats from
-    square to square; a binomial filter of ``taps`` takes its finest part away (Sugawara et al. 2018 do so by a mean).
+    They run on a grid of 32 x 32, with ``features`` further input channels. Each grid point becomes a square of pixels,
+    and each pixel of the square has its own weights. This leaves a pattern that repeats from square to square; a
+    binomial filter of ``taps`` removes its finest part (Sugawara et al. 2018 use a mean).
     """
 
     kernel_C1TT: Tensor
@@ -174,9 +179,14 @@ class Encoder(nn.Module):
         self.patch = patch
         patches, block = (size // patch) ** 2, bands // len(latents)
         self.to_bands = frozen(nn.Linear(3 * patch**2, bands, bias=False))
-        self.mixer = Mixer(patches, bands, width, depth)
+        self.mixer: nn.Module = Mixer(patches, bands, width, depth)
         self.to_latents = nn.ModuleList(frozen(nn.Linear(patches * block, out)) for out in latents)
         self.register_buffer("order_L", torch.arange(sum(latents)))
+
+    def drop_idle(self) -> None:
+        """Leave out a mixer that learnt nothing, as where a decoder was trained alone; it takes half of the time."""
+        if isinstance(self.mixer, Mixer) and self.mixer.idle:
+            self.mixer = nn.Identity()
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         y_BNK = self.mixer(self.to_bands(patches(x_BCHW, self.patch)))

@@ -57,7 +57,7 @@ class ProgressiveConfig:
 
 
 class ProgressiveOutput(NamedTuple):
-    """What training needs: the picture, the latents z_BL, and how finely each is known; 0 where it is not."""
+    """For training: the picture, the latents z_BL, and the quantiser step of each; 0 where it is unknown."""
 
     picture_BCHW: Tensor
     z_BL: Tensor

@@ -11,7 +11,7 @@ class VectorQuantiser(nn.Module):
     """VQ: L latents are cut into T tokens of D latents, and each becomes the nearest of K codes.
 
     Each token has a codebook of its own (product quantisation, Jegou et al. 2011), or all ``share`` one, as in the
-    VQ-VAE of van den Oord et al. 2017. How the codes are learnt is training's affair.
+    VQ-VAE of van den Oord et al. 2017. Training learns the codes.
 
     codebook_TKD: T codebooks, or a single one that is shared, of K codes of D numbers.
     """
@@ -91,7 +91,7 @@ class ScalarQuantiser(nn.Module):
         """Divide ``bits`` among the latents, given many means and the posterior's standard deviations.
 
         Greedy: bit after bit goes to the latent whose squared error falls most, measured in variances of its
-        posterior, since the posterior's precision tells how much the decoder minds an error there.
+        posterior, since a narrow posterior means that the decoder is sensitive to errors there.
         """
         spread_L = mean_ML.std(0)
         error = torch.tensor(NORMAL_ERROR)

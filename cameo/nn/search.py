@@ -1,10 +1,10 @@
-"""A search for the tokens of which the decoder makes the likest face: analysis by synthesis.
+"""A search for the tokens from which the decoder makes the most similar face: analysis by synthesis.
 
-The encoder rounds every latent by itself, which is best for the average face. Which sum of rounding errors a
-recogniser minds differs from face to face, and the decoder adds its own. So each known latent may go to either of the
-values around it, and gradient descent on the decoded picture says which, so that the errors come to lie where the
-recogniser does not look. Tokens become dearer: about an eighth of them no longer fits into as many bytes. The decoder
-does not change, so any service reads what comes out.
+The encoder rounds each latent on its own, which is best for the average face. But how much a rounding error changes the
+identity differs from face to face. So each known latent may be rounded up or down, and gradient descent on the decoded
+picture decides which: errors then lie where the recogniser is not sensitive to them. The tokens found are less likely
+ones and take more bits: about an eighth of them no longer fits into the same bytes. The decoder does not change, so any
+service reads the result.
 """
 
 from collections.abc import Callable
@@ -17,17 +17,17 @@ from cameo.nn.blocks import to_signal
 from cameo.nn.progressive import Progressive
 
 ROUNDS = {"fast": 0, "good": 6, "best": 16}  # by effort; fast is the encoder alone
-REACH = 0.5  # of the step between two values of a latent: how far it may be moved
-PACE = 0.3  # of the step: what a known latent moves in the first round, root mean square; it falls in a straight line
+REACH = 0.5  # how far a latent may be moved, in quantiser steps
+PACE = 0.3  # quantiser steps that known latents move in the first round (root mean square); falls linearly to 0
 LIKENESS = 0.4  # weight of 1 - cosine beside the squared error of the picture in [-1, 1]
 TINY = 1e-12
 
 
 class Search:
-    """One portrait's. Weights are only read; not for several threads.
+    """The search for one portrait. It only reads the weights; one thread at a time.
 
     ``pixels_CHW``: uint8, of the model's size. ``held`` says how many of all tokens idx_T go into the payload.
-    ``rounds``: how often the picture is looked at, see ``ROUNDS``. Model and recogniser are on one device, and may be
+    ``rounds``: steps of gradient descent, see ``ROUNDS``. Model and recogniser are on one device, and may be
     on any.
     """
 
@@ -50,17 +50,17 @@ class Search:
         self._round = 0
 
     def improve(self) -> None:
-        """One of the rounds."""
+        """One round."""
         improve([self])
 
     def finish(self) -> Tensor:
-        """All rounds that are left, and :meth:`tokens`."""
+        """Do all rounds that are left; then :meth:`tokens`."""
         while self._round < self._rounds:
             self.improve()
         return self.tokens()
 
     def tokens(self) -> Tensor:
-        """All tokens idx_T, int64, as of now; those after what the payload holds only refine what was found."""
+        """All tokens idx_T, int64, found so far; the payload holds the first of them."""
         with torch.no_grad():
             return self.model.quantise(self._z_1L + self._shift_1L * self._step_1L)[0].cpu()
 
@@ -70,53 +70,54 @@ class Search:
 
     @property
     def state(self) -> tuple[Tensor, ...]:
-        """What :func:`moved` takes of it, besides the networks: rows of a batch."""
+        """The arguments of :func:`step_down`, besides the networks: one row of a batch each."""
         pace_11 = self._z_1L.new_full((1, 1), PACE * (1 - self._round / self._rounds))
         return self._x_1CHW, self._face_1E, self._z_1L, self._shift_1L, self._count_1, pace_11
 
-    def took(self, shift_1L: Tensor) -> None:
-        """What :func:`moved` gave, which ends a round."""
+    def update(self, shift_1L: Tensor) -> None:
+        """End a round with the result of :func:`step_down`."""
         self._shift_1L = shift_1L
-        self._count()  # what the next round should look at
+        self._count()  # other tokens: another number of them fits the payload
         self._round += 1
 
 
 def improve(searches: list[Search], rows: int = 1) -> None:
     """One round of each of some searches with the same networks, as one batch of at least ``rows``.
 
-    Sums are ordered by the size of the batch: where it is always the same, so is what is found, whatever else is
-    searched for at the same time.
+    The order of floating-point sums depends on the size of the batch. With a fixed size the result is always the same,
+    whatever else is in the batch.
     """
     first = searches[0]
     filled = searches + [first] * (rows - len(searches))
     state = (torch.cat(column) for column in zip(*(search.state for search in filled), strict=True))
-    shift_BL = moved(first.model, first.recogniser, *state)
+    shift_BL = step_down(first.model, first.recogniser, *state)
     for search, shift_1L in zip(searches, shift_BL.split(1), strict=False):
-        search.took(shift_1L)
+        search.update(shift_1L)
 
 
-def searched(model: Progressive, recogniser: Recogniser, x_BCHW: Tensor, count_B: Tensor, rounds: int) -> Tensor:
-    """What rounds of search move the latents of pictures in [-1, 1], of which ``count_B`` tokens will be known.
+def search_shifts(model: Progressive, recogniser: Recogniser, x_BCHW: Tensor, count_B: Tensor, rounds: int) -> Tensor:
+    """Search for pictures in [-1, 1] of which a decoder will know ``count_B`` tokens.
 
-    shift_BL, in steps.
+    Returns how far to move each latent, shift_BL, in quantiser steps.
     """
     with torch.no_grad():
         z_BL, face_BE = model.encoder(x_BCHW).float(), recogniser(x_BCHW)
     shift_BL = torch.zeros_like(z_BL)
     for i in range(rounds):
         pace_11 = z_BL.new_full((1, 1), PACE * (1 - i / rounds))
-        shift_BL = moved(model, recogniser, x_BCHW, face_BE, z_BL, shift_BL, count_B, pace_11)
+        shift_BL = step_down(model, recogniser, x_BCHW, face_BE, z_BL, shift_BL, count_B, pace_11)
     return shift_BL
 
 
-def moved(
+def step_down(
     model: Progressive, recogniser: Recogniser, x_BCHW: Tensor, face_BE: Tensor, z_BL: Tensor, shift_BL: Tensor,
     count_B: Tensor, pace_B1: Tensor,
 ) -> Tensor:  # fmt: skip
-    """A round: the shift_BL of which the decoder makes likelier faces.
+    """One step of gradient descent on shift_BL, towards a more similar face.
 
-    Latents move in proportion to their slopes, known ones by ``pace_B1`` steps, root mean square. Adam, which moves
-    all of them alike, spends bits on those that hardly matter, and takes three times as many rounds.
+    Latents move in proportion to their gradients; the root mean square over the known ones is ``pace_B1`` quantiser
+    steps. Adam moves all latents by similar amounts, so it spends bits on those that hardly matter, and needs three
+    times as many rounds.
     """
     last_BL = model.planes.last(count_B)
     shift_BL = shift_BL.detach().requires_grad_(True)

@@ -1,4 +1,4 @@
-"""What the classical codecs make of a portrait in as many bytes, for comparison.
+"""Portraits in classical codecs at the same number of bytes, for comparison.
 
 Sizes are those of whole files, container and headers included, because that is what somebody would have to store
 or send: an AVIF spends about 290 bytes before the first pixel, a JPEG up to 300 with its tables. Whoever built a
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-import pillow_jxl  # noqa: F401, it teaches Pillow JPEG XL
+import pillow_jxl  # noqa: F401, registers JPEG XL with Pillow
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -52,7 +52,7 @@ def codec_bytes(pixels: NDArray[np.uint8], codec: str, quality: int) -> bytes:
 
 
 def coded_size(data: bytes, codec: str) -> int:
-    """The bytes of a file of :func:`codec_bytes` without what a decoder for nothing but portraits would know anyway.
+    """The bytes of a file of :func:`codec_bytes` without the parts that are the same for every portrait.
 
     - webp: without the RIFF and chunk headers (20 bytes), the frame header (10) and the padding;
     - avif: what is in the box ``mdat``, that is the AV1 stream;
@@ -108,7 +108,7 @@ def at_nearest_rate(
     for side in smaller:
         rival = _highest_quality(pixels, codec, side, target_bytes, count)
         if merit(rival) <= merit(result):
-            break  # along the sides, merit rises and then falls
+            break  # as the side grows, quality rises and then falls
         result = rival
     return result
 
@@ -121,7 +121,7 @@ def _highest_quality(
     encoded = functools.cache(functools.partial(codec_bytes, small, codec))
     quality = _QUALITIES[0]
     if count(encoded(quality)) <= target_bytes:
-        # Size rises with quality, with small dips: what the search ends on fits, a step or two further may fit too.
+        # Size rises with quality, with small dips: after the bisection a step or two further may still fit.
         quality = _QUALITIES[bisect_right(_QUALITIES, target_bytes, key=lambda quality: count(encoded(quality))) - 1]
     data = encoded(quality)
     decoded = Image.fromarray(codec_pixels(data)).resize(pixels.shape[1::-1], Image.Resampling.BICUBIC)

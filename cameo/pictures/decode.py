@@ -1,4 +1,4 @@
-"""Pictures in: decode what a stranger uploaded.
+"""Decode pictures from untrusted sources.
 
 A picture is a uint8 array of shape (height, width, 3), sRGB, opaque, upright. What it costs is known before a decoder
 sees it, see :mod:`cameo.pictures.scan`; what goes into memory is the picture as Pillow keeps it, and the array.
@@ -31,8 +31,8 @@ from cameo.pictures.scan import FORMATS, Header, jpeg, read_header, strip
 from cameo.pictures.scan.header import exif_orientation, unsupported
 from cameo.pictures.sniff import sniff
 
-# Readers are called directly, not through Image.open: that one tries every plugin it knows, and warns or raises
-# by a pixel limit of its own, which is global to the process, before it has told anyone the size.
+# Readers are called directly, not through Image.open: it tries every plugin, and warns or raises by
+# its own pixel limit, which is global to the process, before the size is known.
 _READERS: Final[Mapping[str, type[ImageFile.ImageFile]]] = {
     "JPEG": JpegImagePlugin.JpegImageFile,
     "PNG": PngImagePlugin.PngImageFile,
@@ -43,7 +43,7 @@ _READERS: Final[Mapping[str, type[ImageFile.ImageFile]]] = {
     "BMP": BmpImagePlugin.BmpImageFile,
     "TIFF": TiffImagePlugin.TiffImageFile,
 }
-pillow_heif.options.DECODE_THREADS = 1  # a picture has one worker
+pillow_heif.options.DECODE_THREADS = 1  # one worker decodes a picture
 pillow_heif.options.THUMBNAILS = pillow_heif.options.DEPTH_IMAGES = pillow_heif.options.AUX_IMAGES = False
 
 _TURNS: Final = {
@@ -56,9 +56,9 @@ _TURNS: Final = {
     8: Image.Transpose.ROTATE_90,
 }
 _SRGB_NAMES: Final = ("sRGB IEC61966", "sRGB built-in")
-_STRIP_PIXELS: Final = 2**19  # converted at once: the steps in between fit into a CPU's cache
+_STRIP_PIXELS: Final = 2**19  # converted at a time: intermediate results fit into a CPU's cache
 _PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0  # a tag of TIFF, and its value
-_GARBAGE: Final = bytes(range(0x51, 0x71))  # behind the last pixel it changes nothing
+_GARBAGE: Final = bytes(range(0x51, 0x71))  # appended after the last pixel, it must change nothing
 _VARIANT: Final = re.compile(r"unsupported|unknown|cannot handle|not (yet )?supported|not available", re.IGNORECASE)
 
 
@@ -130,14 +130,16 @@ def _require_size(width: int, height: int, max_pixels: int) -> None:
 
 @contextmanager
 def _as_image_errors(format_: str) -> Iterator[None]:
-    """Whatever goes wrong becomes an ImageError."""
+    """Turn every failure into an ImageError."""
     try:
         yield
     except ImageError:
         raise
     except (Image.DecompressionBombError, MemoryError) as error:
         raise TooComplex(f"The {format_} picture takes more memory than there is for one.", format=format_) from error
-    except Exception as error:  # parsers answer garbage with anything: OSError, SyntaxError, struct.error, KeyError...
+    except (
+        Exception
+    ) as error:  # parsers raise anything for broken data: OSError, SyntaxError, struct.error, KeyError...
         if _VARIANT.search(str(error)):
             raise unsupported(format_, f"this variant ({error})") from error
         raise TruncatedImage(f"The {format_} picture is cut short or damaged.", format=format_) from error
@@ -146,7 +148,7 @@ def _as_image_errors(format_: str) -> Iterator[None]:
 def _load(stripped: bytes, header: Header, scale: int) -> Image.Image:
     if header.format != "JPEG" or not jpeg.lacks_end(stripped):
         return _load_whole(stripped, header, scale)
-    # All of the picture is there if what follows it makes no difference.
+    # The picture is complete if bytes that follow it make no difference.
     stripped = stripped.rstrip(b"\xff")
     with _load_whole(stripped + _GARBAGE + jpeg.END, header, scale) as other:
         picture = _load_whole(stripped + jpeg.END, header, scale)
@@ -162,7 +164,7 @@ def _load_whole(stripped: bytes, header: Header, scale: int) -> Image.Image:
     boxed = header.format in ("AVIF", "HEIC") and picture.width * picture.height <= header.width * header.height
     if not boxed and picture.size != (header.width, header.height):
         raise ValueError("two sizes")
-    if header.format == "AVIF":  # whose boxes Pillow tells as EXIF
+    if header.format == "AVIF":  # Pillow reports its boxes as EXIF
         header.orientation = exif_orientation(picture.info.get("exif", b""))
     if scale > 1:
         picture.draft(picture.mode, (header.width // scale, header.height // scale))

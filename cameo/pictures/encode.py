@@ -1,4 +1,4 @@
-"""Pictures out: what a model drew, as a file."""
+"""Encode portraits as picture files."""
 
 import io
 import zlib

@@ -1,4 +1,4 @@
-"""A photo in whatever form a caller has it, as pixels."""
+"""Read a photo from any form that the library accepts."""
 
 from os import PathLike
 from pathlib import Path

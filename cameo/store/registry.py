@@ -47,7 +47,7 @@ M = TypeVar("M")
 class Registry(Generic[M]):
     """All versions in the store at ``root``, each loaded by ``load``. Empty until :meth:`open`.
 
-    ``load`` proves the model, too; it raises whatever it likes where the version is no good. The models of
+    ``load`` proves the model, too; it may raise any exception where the version cannot be used. The models of
     default versions are always in memory. Others are as long as all together take at most ``budget_bytes``
     (None: no limit; see :attr:`Entry.memory_bytes`); beyond it the one that was asked for least recently goes, and
     comes back when it is asked for. A model that is asked for is loaded even if it alone is over the budget.
@@ -55,8 +55,17 @@ class Registry(Generic[M]):
 
     ``problem`` says, in a sentence, why the store's present state could not be taken in; None if it could.
 
-    Look-ups may run in any thread and never wait, also while :meth:`refresh` runs: each sees one state of the
-    store. Only :attr:`Entry.model` may have to load.
+    Look-ups may run in any thread and never wait, also while :meth:`refresh` runs: they take no lock, and read the one
+    snapshot, which is replaced as a whole. Only :attr:`Entry.model` may wait, for a load. The three locks are taken in
+    this order: ``_refreshing``, held for a whole refresh; ``_loading``, for one load; ``_swapping``, for replacing the
+    snapshot. Say that version 5 of a model appears while version 4 is served:
+
+    1. The watch refreshes (``_refreshing``) and hashes the new files for a second. Requests for version 4 go on. A
+       request for version 3, which is not in memory, takes ``_loading`` and loads it meanwhile.
+    2. The refresh loads version 5 (``_loading``). A request for version 2, which is not in memory, waits until that is
+       done. Requests for versions 3 and 4 go on.
+    3. The refresh replaces the snapshot (``_swapping``, microseconds). From now on version 5 is the default. A request
+       that took the earlier snapshot finishes with version 4.
     """
 
     def __init__(
@@ -73,9 +82,7 @@ class Registry(Generic[M]):
         self._digests: dict[Key, str] = {}  # of every version that was ever served
         self._seen: object = None  # the store's fingerprint when it was last taken in; None: look at all of it
         self._reported: Snapshot[M] | None = None  # as the last refresh left it
-        # In the order in which they may be taken, each for as short as possible. While a refresh hashes a new version,
-        # requests may load others; while it loads one, only requests for a model that is not in memory wait. All
-        # others take no lock: they read the one snapshot, which is replaced whole.
+        # Three locks, always taken in this order, see the class.
         self._refreshing = threading.Lock()
         self._loading = threading.Lock()
         self._swapping = threading.Lock()
@@ -150,10 +157,10 @@ class Registry(Generic[M]):
         except OSError as error:
             raise StoreError(f"The model store cannot be read: {error}.", root=str(self._root)) from error
         config.check(set(folders))
-        if not folders and self._snapshot.entries:  # rather a disk that is not mounted than a wish
+        if not folders and self._snapshot.entries:  # probably a disk that is not mounted
             raise StoreError("The model store has lost all its versions.", root=str(self._root))
 
-        found = {key: self._look(key, folder, stamps[key]) for key, folder in folders.items()}
+        found = {key: self._verify(key, folder, stamps[key]) for key, folder in folders.items()}
         snapshot = self._load_defaults(found, config)
         problem = None
         if self._config is not None and (chosen := _refused_choice(snapshot, config, self._config)):
@@ -177,8 +184,8 @@ class Registry(Generic[M]):
         self.problem = problem
         return before is None or snapshot.outline() != before.outline()
 
-    def _look(self, key: Key, folder: Path, stamp: Fingerprint) -> Found[M]:
-        """Verify a folder, unless it is as it was the last time."""
+    def _verify(self, key: Key, folder: Path, stamp: Fingerprint) -> Found[M]:
+        """Verify a folder, unless it has not changed since the last time."""
         before = self._found.get(key)
         if before is not None and before.stamp == stamp and not before.again:
             return before

@@ -58,6 +58,15 @@ def test_nothing_imports_upwards(folder: str) -> None:
     assert wrong == []
 
 
+def test_resources_do_not_import_each_other() -> None:
+    """What two of them need has a module of its own, such as ``app.api.parameters``."""
+    resources = {path for path in files("app/api") if "\nrouter = APIRouter(" in path.read_text(encoding="utf-8")}
+    names = {f"app.api.{path.stem}" for path in resources}
+    assert len(names) > 5
+    wrong = [f"{path.name} imports {name}" for path in resources for name in imports(path) if within(name, names)]
+    assert wrong == []
+
+
 def test_the_rules_see_what_they_forbid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
     folder = tmp_path / "app" / "engine"

@@ -24,6 +24,9 @@ OPERATIONS = {
     "compare": ("post", "/compare"),
     "card": ("post", "/card"),
     "read_card": ("post", "/card/read"),
+    "verify": ("post", "/verify"),
+    "interpolate": ("post", "/interpolate"),
+    "sample": ("get", "/sample"),
     "list_models": ("get", "/models"),
     "get_model": ("get", "/models/{name}"),
     "get_version": ("get", "/models/{name}/{version}"),
@@ -112,7 +115,7 @@ def test_budgets_can_be_too_small_wherever_they_are_named(document: dict[str, An
     assert "budget-too-small" in responses(document, name)["422"]["content"][MEDIA_TYPE]["examples"]
 
 
-@pytest.mark.parametrize("name", ["compress", "reconstruct", "shorten", "compare"])
+@pytest.mark.parametrize("name", ["compress", "reconstruct", "shorten", "compare", "verify", "interpolate", "sample"])
 def test_what_waits_for_a_worker_can_be_refused(document: dict[str, Any], name: str) -> None:
     assert "overloaded" in responses(document, name)["429"]["content"][MEDIA_TYPE]["examples"]
 

@@ -41,7 +41,9 @@ def test_it_holds_the_library_and_its_models_and_nothing_else(wheel: Path) -> No
     assert {name.partition("/")[0] for name in names if ".dist-info/" not in name} == {"cameo"}
     assert "cameo/py.typed" in names
     files = [path.relative_to(ROOT) for path in (ROOT / "model_store").rglob("*") if path.is_file()]
-    assert {f"cameo/{path}" for path in files if ".safetensors" in path.suffix} <= names
+    wanted = {f"cameo/{path}" for path in files if path.suffix == ".safetensors" or path.name == "verification.json"}
+    assert "cameo/model_store/cameo-128/5/verification.json" in wanted
+    assert wanted <= names
     assert metadata["Name"] == "cameo-faces"
     required = metadata.get_all("Requires-Dist")
     assert required is not None

@@ -4,7 +4,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -14,6 +13,8 @@ from typing import Any
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
+
+from bench.server import free_port, launch
 
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 90
@@ -79,9 +80,7 @@ class Server:
 def start(log: Path, **settings: Any) -> subprocess.Popen[bytes]:
     """``python -m app`` with nothing but these settings, each a ``CAMEO_*`` variable."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("CAMEO_")}
-    env |= {f"CAMEO_{name.upper()}": str(value) for name, value in settings.items()}
-    with log.open("wb") as file:
-        return subprocess.Popen([sys.executable, "-m", "app"], cwd=ROOT, env=env, stdout=file, stderr=file)
+    return launch(log, env | {f"CAMEO_{name.upper()}": str(value) for name, value in settings.items()})
 
 
 @contextmanager
@@ -89,9 +88,7 @@ def serve(
     log: Path, settled: Callable[[httpx.Response], bool] = lambda ready: ready.is_success, **settings: Any
 ) -> Iterator[Server]:
     """A service on the CPU at a free port, stopped with SIGTERM at the end."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     process = start(log, port=port, **{"device": "cpu", "drain_seconds": 0} | settings)
     try:
         with closing(Server(process, port, log)) as server:

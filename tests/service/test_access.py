@@ -145,7 +145,7 @@ def test_logs_are_json(guarded: Guarded) -> None:
     (entry,) = entries(guarded.server, request_id="badge-17")
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00", entry.pop("time"))
     assert entry.pop("message").startswith("POST /compress 200 ")
-    assert entry.pop("stages_ms").keys() == {"upload", "decode", "frame", "queue", "infer", "encode"}
+    assert entry.pop("stages_ms").keys() == {"upload", "decode", "frame", "queue", "infer", "encode", "judge"}
     assert entry.pop("ms") > 0
     assert entry == {
         "level": "info", "logger": "cameo.access", "request_id": "badge-17", "trace_id": TRACE.split("-")[1],
@@ -303,6 +303,6 @@ def test_spans_go_to_a_collector(tiny_store: Path, tmp_path: Path) -> None:
     assert attributes["cameo.model"] == "tiny-vae/1"
     assert (attributes["http.route"], attributes["http.response.status_code"]) == ("/compress", 200)
     stages = [span for span in spans if span.parent_span_id == request.span_id]
-    assert {span.name for span in stages} == {"upload", "decode", "frame", "queue", "infer", "encode"}
+    assert {span.name for span in stages} == {"upload", "decode", "frame", "queue", "infer", "encode", "judge"}
     (models,) = [span for span in spans if span.name == "GET /models"]
     assert made.startswith(f"00-{models.trace_id.hex()}-{models.span_id.hex()}-0"), "what the client is told is sent"

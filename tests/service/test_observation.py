@@ -58,7 +58,7 @@ def test_trace_context_is_made(api: httpx.Client, trace: str) -> None:
 def test_timings_name_the_stages(api: httpx.Client) -> None:
     timing = api.post("/compress", content=PHOTO, headers=TAKE_PAYLOAD).headers["Server-Timing"]
     stages = dict(re.findall(r"(\w+);dur=([0-9.]+)", timing))
-    assert stages.keys() == {"upload", "decode", "frame", "queue", "infer", "encode"}
+    assert stages.keys() == {"upload", "decode", "frame", "queue", "infer", "encode", "judge"}
     assert all(float(duration) >= 0 for duration in stages.values())
 
 

@@ -14,7 +14,8 @@ bounding the 95% interval of the mean over people:
 ``codebook``       perplexity and use of the codebooks, of a model that has any
 ``tokens``         in a payload of a progressive code
 ``budget``         of a rival: the bytes that it was given
-``verification``   only with ``--pairs``: ``bytes``, and by recogniser ``identity``, ``accuracy``, ``true_accepts``
+``verification``   only with ``--pairs``: ``bytes``, and by recogniser ``identity``, ``accuracy``, ``true_accepts``,
+                   and ``fnmr_1``, ``fnmr_01``, ``fnmr_001``: FNMR at an FMR of 1%, 0.1% and 0.01%
 =================  ========================================================================================
 """
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from cameo.codec import OVERHEAD
 from cameo.faces.recogniser import Recogniser
 from cameo.nn.progressive import CODES, Progressive, ProgressiveOutput
-from cameo.nn.search import searched
+from cameo.nn.search import search_shifts
 from training.data.portraits import Portraits
 from training.initialise import FEWER, fit_transform, latents
 from training.kinds.base import Kind
@@ -119,7 +119,7 @@ def search_some(model: Progressive, recogniser: Recogniser, x_BCHW: Tensor, coun
     The decoder learns to draw such tokens only if it sees them.
     """
     some = round(q.searched * len(x_BCHW))
-    shift_BL = searched(model, recogniser, x_BCHW[:some], count_B[:some], q.search_rounds)
+    shift_BL = search_shifts(model, recogniser, x_BCHW[:some], count_B[:some], q.search_rounds)
     return torch.cat([shift_BL, shift_BL.new_zeros(len(x_BCHW) - some, shift_BL.shape[1])])
 
 

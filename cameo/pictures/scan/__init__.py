@@ -1,4 +1,4 @@
-"""What a picture would cost, read from its bytes before any decoder sees them.
+"""The cost of a picture, read from its bytes before any decoder sees them.
 
 Two steps. :func:`read_header` looks at what comes before the pixels; it takes at most about a millisecond whatever the
 file holds, because each loop in it ends at a count. :func:`strip` looks at the rest, raises ``TooComplex`` where the

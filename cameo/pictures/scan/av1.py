@@ -2,12 +2,12 @@
 
 from typing import Final
 
-MAX_UNITS: Final = 64  # looked at, of one item: its sequence header is the first or the second
+MAX_UNITS: Final = 64  # units read of one item: the sequence header is the first or the second
 _SEQUENCE_HEADER, _HAS_SIZE, _EXTENDED = 1, 2, 4
 
 
 def most_pixels(data: bytes, at: int) -> int:
-    """Of the sequence headers among the open bitstream units from ``at`` on; 0 where none is understood."""
+    """The pixels in the sequence headers of the units (OBUs) from ``at`` on; 0 where none can be read."""
     pixels = 0
     for _ in range(MAX_UNITS):
         if at >= len(data) or not data[at] & _HAS_SIZE or data[at] & 0x80:

@@ -11,7 +11,7 @@ MAX_RUN_LENGTH_BYTES: Final = 2**20  # Pillow decodes runs in Python
 
 
 def read_header(data: bytes, format_: str) -> Header:
-    """All of it is before the pixels."""
+    """The header has a fixed size and comes before the pixels."""
     (size,) = struct.unpack_from("<I", data, 14)
     if size == _CORE_HEADER:
         width, height = struct.unpack_from("<HH", data, 18)
@@ -23,5 +23,5 @@ def read_header(data: bytes, format_: str) -> Header:
 
 
 def strip(data: bytes, header: Header, max_pixels: int) -> bytes:
-    """As it is."""
+    """The file, unchanged."""
     return data

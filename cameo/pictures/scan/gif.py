@@ -11,7 +11,7 @@ MAX_SUB_BLOCKS: Final = 16_384  # of comments and the like, 255 bytes each: 4 Mi
 
 
 def read_header(data: bytes, format_: str) -> Header:
-    """Up to the first frame, which may reach beyond the screen."""
+    """Read up to the first frame, which may be larger than the screen."""
     width, height, flags = struct.unpack_from("<HHB", data, 6)
     at = 13 + _colours(flags)
     kept = [data[:at]]
@@ -38,7 +38,7 @@ def read_header(data: bytes, format_: str) -> Header:
 
 
 def strip(data: bytes, header: Header, max_pixels: int) -> bytes:
-    """Screen, colours, how the first frame is shown, and the frame; more frames are never looked at."""
+    """Screen, colours, how the first frame is shown, and the frame; other frames are never read."""
     return b"".join([*header.facts["kept"], data[header.facts["frame_at"] :]])
 
 

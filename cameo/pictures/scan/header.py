@@ -6,11 +6,11 @@ from typing import Any, Final
 
 from cameo.errors import TooComplex, UnsupportedImage
 
-# Honest pictures stay far below: a camera's JPEG has some 20 segments, its PNG or WebP as many chunks, an iPhone's
+# Ordinary pictures stay far below: a camera's JPEG has some 20 segments, its PNG or WebP as many chunks, an iPhone's
 # HEIC of 48 megapixels 200 items, a TIFF 40 tags.
 MAX_PARTS: Final = 1000  # segments, chunks, blocks, boxes or tags before the pixels
 MAX_PIXEL_PARTS: Final = 16_384  # chunks of pixels, strips, tiles: 16 MB in pieces of 1 KB; one strip for each row
-MAX_PROFILE_BYTES: Final = 4 * 2**20  # of a colour profile; those of printing presses have 0.5 to 2.5 MB
+MAX_PROFILE_BYTES: Final = 4 * 2**20  # of a colour profile; profiles for print have 0.5 to 2.5 MB
 
 _EXIF_PREFIX: Final = b"Exif\0\0"
 _ORIENTATION_TAG: Final = 0x112
@@ -27,9 +27,9 @@ class Header:
     orientation: int = 1
     """1 to 8, as in EXIF: how the stored pixels must be turned. Only EXIF counts, as in browsers; XMP does not."""
     profile: bytes | None = None
-    """ICC profile, where the decoder will not find it by itself."""
+    """The ICC profile, where the decoder does not read it itself."""
     facts: dict[str, Any] = field(default_factory=dict)
-    """What the format's own ``strip`` wants to know."""
+    """Data for the ``strip`` function of the format."""
 
 
 def limit(format_: str, what: str, value: int, most: int) -> None:
@@ -39,7 +39,7 @@ def limit(format_: str, what: str, value: int, most: int) -> None:
 
 
 def too_complex(format_: str, what: str, value: int, most: int) -> TooComplex:
-    """``value`` may be where counting ended, for nothing is counted much further than its limit."""
+    """``value`` may be too low: counting stops soon after the limit."""
     return TooComplex(
         f"The {format_} picture has {value} {what}, or more; the limit is {most}. Save it again as a JPEG or PNG.",
         what=what, value=value, limit=most,
@@ -47,7 +47,7 @@ def too_complex(format_: str, what: str, value: int, most: int) -> TooComplex:
 
 
 def unsupported(format_: str, variant: str) -> UnsupportedImage:
-    """The error for a file that is whole, but of a kind that is not decoded."""
+    """The error for a file that is complete, but of a variant that is not decoded."""
     return UnsupportedImage(
         f"{format_} is decoded here, but not {variant}; save the picture as a usual JPEG or PNG.",
         format=format_,

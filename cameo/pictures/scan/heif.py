@@ -14,9 +14,9 @@ MAX_EXTENTS: Final = 2000  # pieces of the file that make up its items
 LEAST_STREAM: Final = 1024**2  # pixels; a tile may be larger than the picture
 MAX_FRAMES: Final = 16_384  # of a sequence, whose first is the picture
 
-# What of a box comes before the boxes in it.
+# Bytes of a box before its inner boxes.
 _CONTAINERS: Final = {b"meta": 4, b"iprp": 0, b"ipco": 0, b"moov": 0, b"trak": 0, b"mdia": 0, b"minf": 0, b"stbl": 0}
-_ITEM_TYPES: Final = {2: 8, 3: 10}  # where it stands in a box infe, by version
+_ITEM_TYPES: Final = {2: 8, 3: 10}  # offset of the type in a box infe, by version
 _CHUNK_OFFSETS: Final = {b"stco": "I", b"co64": "Q"}
 _EXIF, _NOTHING = b"Exif", b"none"
 
@@ -62,7 +62,7 @@ def read_header(data: bytes, format_: str) -> Header:
 
 
 def strip(data: bytes, header: Header, max_pixels: int) -> bytes:
-    """Without EXIF, which says nothing here that the boxes do not; and what AV1 says of its size is true of it."""
+    """The file without EXIF, which only repeats the boxes. Checks the limit of pixels in AV1 streams."""
     if header.format == "AVIF":
         for piece in header.facts["pieces"]:
             for at in {piece, piece + header.facts["held"]}:
@@ -98,7 +98,7 @@ def _walk(data: bytes, at: int, end: int, depth: int = 0) -> Iterator[_Box]:
 
 
 def _extents(data: bytes, start: int, end: int, format_: str) -> list[int]:
-    """Where the pieces of all items begin. Items may not be made of the same bytes again and again."""
+    """The offsets of the pieces of all items. Items may not reuse the same bytes again and again."""
     version, sizes = data[start], struct.unpack_from(">H", data, start + 4)[0]
     offset_bytes, length_bytes, base_bytes = sizes >> 12, sizes >> 8 & 15, sizes >> 4 & 15
     index_bytes = sizes & 15 if version in (1, 2) else 0

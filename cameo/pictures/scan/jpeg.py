@@ -26,7 +26,7 @@ MAX_SHRINK: Final = 5  # times the pixels that are allowed, where scaled decodin
 
 END: Final = b"\xff\xd9"
 _SOI, _EOI, _SOS = b"\xff\xd8", 0xD9, 0xDA
-_MARKER: Final = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")  # that ends the entropy-coded bytes of a scan
+_MARKER: Final = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")  # a marker that ends the entropy-coded bytes of a scan
 _PROGRESSIVE = 0xC2
 _FRAMES: Final = {0xC0, 0xC1, _PROGRESSIVE}
 _OTHER_FRAMES: Final = {
@@ -112,7 +112,7 @@ def _read_frame(data: bytes, at: int, marker: int, header: Header) -> None:
 
 
 def shrink(header: Header, max_pixels: int) -> int:
-    """By how much decoding must scale down: 1, 2, 4 or 8. TooManyPixels."""
+    """The factor by which decoding must scale down: 1, 2, 4 or 8. TooManyPixels."""
     pixels = header.width * header.height
     for scale in (1, 2, 4, 8):
         if pixels <= MAX_SHRINK * max_pixels and -(-header.width // scale) * -(-header.height // scale) <= max_pixels:
@@ -127,7 +127,7 @@ def shrink(header: Header, max_pixels: int) -> int:
 
 
 def strip(data: bytes, header: Header, max_pixels: int) -> bytes:
-    """Limits of scans, and a file that ends with an end."""
+    """Check the limits of scans; the file without metadata."""
     areas: dict[int, int] = header.facts["areas"]
     at: int = header.facts["scans_at"]
     if header.facts["progressive"] or data[at + 4] < len(areas):
@@ -152,7 +152,7 @@ def _count_scans(data: bytes, at: int, header: Header, most: int) -> None:
 
 
 def _next_marker(data: bytes, at: int) -> int:
-    """Where it is. A window at a time, so that other threads get their turn between them."""
+    """The offset of the next marker. Searched window by window, so that other threads get their turn in between."""
     while at < len(data):
         if found := _MARKER.search(data, at, at + _WINDOW):
             return found.start()
@@ -161,5 +161,5 @@ def _next_marker(data: bytes, at: int) -> int:
 
 
 def lacks_end(stripped: bytes) -> bool:
-    """Whether nothing marks the end of the pixels, as in a file without its last two bytes."""
+    """Whether the end marker of the pixels is missing, as in a file without its last two bytes."""
     return stripped.rfind(END) < 0

@@ -1,4 +1,4 @@
-"""PNG: chunks. Pillow walks them in Python, so what reaches it has few."""
+"""PNG: chunks. Pillow reads them one by one in Python, so only a few are passed on."""
 
 import struct
 import zlib
@@ -20,7 +20,7 @@ _END: Final = b"\0\0\0\0IEND\xae\x42\x60\x82"
 
 
 def read_header(data: bytes, format_: str) -> Header:
-    """Up to the first chunk of pixels."""
+    """Read up to the first chunk of pixels."""
     length, kind, width, height = struct.unpack_from(">I4sII", data, _SIGNATURE_BYTES)
     if kind != b"IHDR" or length != 13:
         raise ValueError("no IHDR first")
@@ -42,13 +42,13 @@ def read_header(data: bytes, format_: str) -> Header:
         elif kind == b"eXIf":
             header.orientation = exif_orientation(data[at + 8 : end - 4])
         elif kind == b"iCCP" and header.profile is None:
-            header.profile = data[at + 8 : end - 4]  # as it is packed
+            header.profile = data[at + 8 : end - 4]  # still compressed
         at = end
     raise too_complex(format_, "chunks before its pixels", MAX_PARTS + 1, MAX_PARTS)
 
 
 def strip(data: bytes, header: Header, max_pixels: int) -> bytes:
-    """The first run of pixel chunks, and the orientation that may stand behind them."""
+    """The first run of pixel chunks, and the orientation that may follow them."""
     header.profile = _unpack(header.profile, header.format)
     start = at = header.facts["pixels_at"]
     end, chunks = 0, 0

@@ -19,8 +19,8 @@ from cameo.pictures.scan.header import (
 
 MAX_VALUES: Final = 3 * 2**16  # of a tag, the colours of a palette
 MAX_SCANS_PER_STRIP: Final = 4  # of JPEG in TIFF
-LEAST_TILE: Final = 1024**2  # pixels; a tile may be as large, however small the picture
-BYTES_PER_PIXEL: Final = 4  # of a strip or tile, for each pixel that is allowed: one at a time is unpacked
+LEAST_TILE: Final = 1024**2  # pixels; a tile may always be this large, even in a small picture
+BYTES_PER_PIXEL: Final = 4  # of a strip or tile, for each allowed pixel; they are unpacked one at a time
 
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _ORIENTATION, _SAMPLES = 256, 257, 258, 259, 274, 277
 _ROWS_PER_STRIP, _PLANES, _TILE_WIDTH, _TILE_HEIGHT, _JPEG_TABLES, _PROFILE = 278, 284, 322, 323, 347, 34675
@@ -40,7 +40,7 @@ _INTEGERS: Final = {1: "B", 3: "H", 4: "I", 16: "Q"}
 class _Tag:
     kind: int
     count: int
-    entry: bytes  # as it stands in the directory
+    entry: bytes  # the bytes in the directory
     value_at: int
 
     @property
@@ -49,7 +49,7 @@ class _Tag:
 
 
 class _Directory:
-    """The first one of a file."""
+    """The first directory of a file."""
 
     def __init__(self, data: bytes, format_: str) -> None:
         self.order = "<" if data[:2] == b"II" else ">"
@@ -107,7 +107,7 @@ def read_header(data: bytes, format_: str) -> Header:
 
 
 def strip(data: bytes, header: Header, max_pixels: int) -> bytes:
-    """Limits of strips and tiles, and a file with a directory of what is needed."""
+    """Check the limits of strips and tiles; the file with a directory of the needed tags only."""
     directory: _Directory = header.facts["directory"]
     width, height, compression = header.width, header.height, header.facts["compression"]
     planes = directory.first(_SAMPLES, 1) if directory.first(_PLANES, 1) == 2 else 1

@@ -9,7 +9,7 @@ _FIRST: Final = 12  # "RIFF", size, "WEBP"
 
 
 def read_header(data: bytes, format_: str) -> Header:
-    """By the first chunk, which tells the canvas or is the picture."""
+    """Read the first chunk, which gives the canvas or is the picture."""
     (kind,) = struct.unpack_from("4s", data, _FIRST)
     body = _FIRST + 8
     if kind == b"VP8X":
@@ -27,7 +27,7 @@ def read_header(data: bytes, format_: str) -> Header:
 
 
 def strip(data: bytes, header: Header, max_pixels: int) -> bytes:
-    """As it is: libwebp passes over metadata, and over all frames but the first, at next to no cost."""
+    """The file, unchanged: libwebp skips metadata and all frames but the first at almost no cost."""
     at, chunks = _FIRST, 0
     while at + 8 <= len(data):
         kind, length = struct.unpack_from("<4sI", data, at)

@@ -5,7 +5,8 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from app.engine.scheduler import Kind, Scheduler
+from app.engine.admission import Kind
+from app.engine.scheduler import Scheduler
 from app.observe.metrics import Metrics
 from cameo.jobs import Call, Job, Operation, Timings
 

@@ -86,5 +86,5 @@ def test_after_stop_nobody_is_told() -> None:
     script = Script(True)
     watch = Watch(script, 0.001, lambda: told.append(script.problem))
     watch.stop()
-    watch.look()
+    watch.poll()
     assert told == []

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from cameo.faces.judge import installed_judge
-from cameo.faces.recogniser import FrozenPReLU, Pointwise, SFace, Strided, blurred, strayed
+from cameo.faces.recogniser import FrozenPReLU, Pointwise, SFace, Strided, blurred, random_crops
 
 
 def test_a_frozen_prelu_is_torchs_without_the_gradient_of_its_slopes() -> None:
@@ -46,8 +46,8 @@ def test_a_depthwise_convolution_without_its_stride_is_the_same() -> None:
 
 def test_crops_stray_as_far_as_they_may_and_not_further() -> None:
     generator = torch.Generator().manual_seed(0)
-    assert torch.equal(strayed(3, 0.0, generator), torch.eye(3)[:2].expand(3, 2, 3))
-    crop = strayed(1000, 0.1, generator)
+    assert torch.equal(random_crops(3, 0.0, generator), torch.eye(3)[:2].expand(3, 2, 3))
+    crop = random_crops(1000, 0.1, generator)
     zoom = crop[:, :, :2].det().sqrt()
     assert 0.9 <= zoom.min() < 0.92
     assert 1.08 < zoom.max() <= 1.1 + 1e-6
@@ -58,7 +58,7 @@ def test_a_crop_that_does_not_stray_shows_the_same() -> None:
     weights = installed_judge()
     assert weights is not None
     sface, x = SFace(weights), torch.rand(2, 3, 128, 128) * 2 - 1
-    embedding, maps = sface.look(x, strayed(2, 0.0, torch.Generator()))
+    embedding, maps = sface.features(x, random_crops(2, 0.0, torch.Generator()))
     assert torch.allclose(embedding, sface(x), atol=1e-5)
     assert [tuple(m.shape[1:]) for m in maps] == [(128, 56, 56), (256, 28, 28), (512, 14, 14), (1024, 7, 7)]
     assert embedding.norm(dim=1).tolist() == pytest.approx([1, 1])

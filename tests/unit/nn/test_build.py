@@ -2,10 +2,10 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cameo.nn import Model, build
-from cameo.nn.blocks import Decoder, Encoder, patches, to_pixels, to_signal
+from cameo.nn.blocks import Decoder, Encoder, Mixer, patches, to_pixels, to_signal
 from cameo.nn.grid import GridVQVAE
 from cameo.nn.quantise import ScalarQuantiser, VectorQuantiser
 from cameo.nn.vae import VAEConfig
@@ -165,3 +165,21 @@ def test_pixels_survive_the_way_through_signals() -> None:
     assert (signal.min().item(), signal.max().item()) == (-1, 1)
     assert torch.equal(to_pixels(signal), pixels)
     assert to_pixels(torch.tensor([-9.0, 9.0])).tolist() == [0, 255]
+
+
+def test_an_encoder_leaves_out_a_mixer_that_learnt_nothing() -> None:
+    encoder = Encoder(64, 16, 16, (8, 4), 8, 1).eval()
+    x_BCHW = to_signal(torch.randint(0, 256, (3, 3, 64, 64), generator=torch.manual_seed(1)))
+    with torch.no_grad():
+        before_BL = encoder(x_BCHW)
+        encoder.drop_idle()
+        assert torch.equal(encoder(x_BCHW), before_BL)
+    assert isinstance(encoder.mixer, nn.Identity)
+
+
+def test_an_encoder_keeps_a_mixer_that_learnt() -> None:
+    encoder = Encoder(64, 16, 16, (8, 4), 8, 1)
+    assert isinstance(encoder.mixer, Mixer)
+    nn.init.ones_(encoder.mixer.head.bias)
+    encoder.drop_idle()
+    assert isinstance(encoder.mixer, Mixer)

@@ -12,7 +12,7 @@ from cameo.faces.judge import installed_judge
 from cameo.faces.recogniser import SFace
 from cameo.nn.blocks import to_pixels, to_signal
 from cameo.nn.progressive import Progressive
-from cameo.nn.search import LIKENESS, REACH, Search, improve, searched
+from cameo.nn.search import LIKENESS, REACH, Search, improve, search_shifts
 from cameo.store.reader import read_version
 from tests.faces import astronaut
 
@@ -107,7 +107,7 @@ def test_a_batch_of_training_is_searched_as_the_service_does(model: Progressive,
     picture_CHW = portrait(model.config.size)
     search = Search(model, sface, picture_CHW, lambda _: COUNT, rounds=3)
     x_BCHW, count_B = to_signal(torch.stack([picture_CHW, picture_CHW.flip(2)])), torch.tensor([COUNT, 300])
-    shift_BL = searched(model, sface, x_BCHW, count_B, rounds=3)
+    shift_BL = search_shifts(model, sface, x_BCHW, count_B, rounds=3)
     with torch.no_grad():
         out = model(x_BCHW, count_B, shift_BL)
         idx_BT = model.quantise(out.z_BL + shift_BL * out.step_BL)

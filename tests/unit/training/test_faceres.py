@@ -23,7 +23,7 @@ def faceres_file(folder: Path, channels: int = 4) -> Path:
 def test_faceres_moves_as_tensorflow_does(tmp_path: Path) -> None:
     path = faceres_file(tmp_path)
     network, x = FaceRes(path), torch.rand(2, 3, 128, 128) * 2 - 1
-    embedding, maps = network.look(x)
+    embedding, maps = network.features(x)
     h = F.grid_sample(
         x, F.affine_grid(network.theta.expand(2, 2, 3), [2, 3, 160, 160], align_corners=False), align_corners=False
     )

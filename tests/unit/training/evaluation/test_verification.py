@@ -12,7 +12,9 @@ from training.evaluation.verification import (
     FOLDS,
     Pair,
     Scores,
+    accepted,
     accuracy,
+    against_everybody,
     read_pairs,
     recognisers,
     resampled,
@@ -103,6 +105,31 @@ def test_verify_tells_people_apart_as_far_as_the_codec_lets_it(monkeypatch: pyte
     assert good["true_accepts"]["mean"] > bad["true_accepts"]["mean"]
     for figure in (*good.values(), *bad.values()):
         assert figure["low"] <= figure["mean"] <= figure["high"]
+
+
+def test_every_reference_meets_every_picture_of_somebody_else() -> None:
+    mated = [Pair(f"{i}/a", f"{i}/b", same=True) for i in range(30)]
+    references, probes = [pair.a for pair in mated], [name for pair in mated for name in (pair.a, pair.b)]
+    coded, clean = vectors(references, 1.5), vectors(probes, 0.1)
+    s = against_everybody(mated, coded, clean)
+    assert s.same_P.sum() == 30
+    assert (~s.same_P).sum() == 30 * 58
+    assert (s.people_P2[~s.same_P, 0] != s.people_P2[~s.same_P, 1]).all()
+    impostors = sorted(float(coded[a] @ clean[b]) for a in references for b in probes if a[:-1] != b[:-1])[::-1]
+    for share in (0.01, 0.001, 0.0001):
+        threshold = impostors[int(share * len(impostors))]
+        plainly = np.mean([coded[pair.a] @ clean[pair.b] > threshold for pair in mated])
+        assert accepted(s, np.ones(len(s.same_P)), [share]) == [pytest.approx(plainly)]
+
+
+def test_fnmr_grows_as_fewer_false_matches_are_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bootstrap, "SAMPLES", 50)
+    pairs = [Pair(f"{i}/a", f"{i}/b", same=True) for i in range(40)]
+    pairs += [Pair(f"{i}/a", f"{(i + 7) % 40}/b", same=False) for i in range(40)]
+    names = sorted({name for pair in pairs for name in (pair.a, pair.b)})
+    found = verify(pairs, vectors(names, 0.9), vectors(names, 0.1))
+    at = [found[name]["mean"] for name in ("fnmr_1", "fnmr_01", "fnmr_001")]
+    assert 0 < at[0] <= at[1] <= at[2] < 1
 
 
 def write_pairs(path: Path, pairs: list[tuple[str, str, int]], header: str = "image_a,image_b,same_person") -> Path:
