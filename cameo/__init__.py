@@ -6,6 +6,7 @@
         face = c.compress("photo.jpg", max_bytes=96)
         c.reconstruct(face.payload).save("face.png")
 
+The same calls through a service: ``cameo.Client("http://127.0.0.1:8000")``, and ``AsyncClient`` with await.
 Nothing heavy is loaded before :func:`open` is called.
 """
 
@@ -14,23 +15,28 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cameo import errors
-    from cameo.comparison import Comparison, Row
+    from cameo.client import AsyncClient, Client
     from cameo.errors import CameoError
     from cameo.local import Cameo, open  # noqa: A004 - cameo.open(), as gzip.open() and PIL's Image.open()
-    from cameo.results import Compressed, Frame, ModelVersion
+    from cameo.results import Comparison, Compressed, Frame, ModelVersion, Row
 
 _HOMES = {
+    "AsyncClient": "cameo.client",
     "Cameo": "cameo.local",
     "CameoError": "cameo.errors",
-    "Comparison": "cameo.comparison",
+    "Client": "cameo.client",
+    "Comparison": "cameo.results",
     "Compressed": "cameo.results",
     "Frame": "cameo.results",
     "ModelVersion": "cameo.results",
-    "Row": "cameo.comparison",
+    "Row": "cameo.results",
     "open": "cameo.local",
 }
 
-__all__ = ["Cameo", "CameoError", "Comparison", "Compressed", "Frame", "ModelVersion", "Row", "errors", "open"]
+__all__ = [
+    "AsyncClient", "Cameo", "CameoError", "Client", "Comparison", "Compressed", "Frame", "ModelVersion", "Row",
+    "errors", "open",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -19,12 +19,12 @@ from PIL import Image
 from cameo import codec
 from cameo.coder.coder import Coder
 from cameo.coder.device import choose
-from cameo.comparison import Comparison, budgets, parse_version, require_codecs
+from cameo.comparison import budgets, parse_version, require_codecs
 from cameo.errors import CameoError, UnknownModel
 from cameo.jobs import Job, Timings, run
 from cameo.pictures.classical import CODECS
 from cameo.pictures.read import Photo, read
-from cameo.results import Compressed, ModelVersion
+from cameo.results import Comparison, Compressed, ModelVersion
 from cameo.store import Registry
 from cameo.work import Pipeline
 

