@@ -30,6 +30,18 @@ class Frame:
     turned: int | None = None
     """Degrees by which the photo was turned clockwise before the face was found: 0, 90, 180 or 270."""
 
+    def rounded(self) -> dict[str, Any]:
+        """As values for JSON, rounded to what means something."""
+        return {
+            "method": self.method,
+            "box": [round(float(v), 1) for v in self.box],
+            "landmarks": None if self.landmarks is None else np.round(self.landmarks, 1).tolist(),
+            "roll": None if self.roll is None else round(self.roll, 1),
+            "turned": self.turned,
+            "score": None if self.score is None else round(self.score, 3),
+            "faces": self.faces,
+        }
+
 
 class Doubt(NamedTuple):
     """What a caller should know of a portrait and its payload: ``code`` is stable, ``detail`` one sentence."""

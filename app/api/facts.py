@@ -9,15 +9,7 @@ from cameo.results import Compressed, Frame
 
 def frame_facts(frame: Frame) -> schemas.Frame:
     """How the portrait was cut out, rounded to what means something."""
-    return schemas.Frame(
-        method=frame.method,
-        box=[round(float(v), 1) for v in frame.box],
-        landmarks=None if frame.landmarks is None else np.round(frame.landmarks, 1).tolist(),
-        roll=None if frame.roll is None else round(frame.roll, 1),
-        score=None if frame.score is None else round(frame.score, 3),
-        faces=frame.faces,
-        turned=frame.turned,
-    )
+    return schemas.Frame(**frame.rounded())
 
 
 def doubts(done: Compressed) -> schemas.Doubts:
