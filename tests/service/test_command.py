@@ -36,8 +36,8 @@ def url(server: Server) -> str:
 def test_a_service_gives_the_same_output_as_the_library(url: str, tiny_store: Path, tmp_path: Path) -> None:
     """Words and output are the same; and the environment may name the service."""
     (tmp_path / "photo.png").write_bytes(PHOTO)
-    local = ["--store", tiny_store, "--device", "cpu"]
-    for asked in (
+    local: list[str | Path] = ["--store", tiny_store, "--device", "cpu"]
+    wanted: tuple[list[str | Path], ...] = (
         ["compress", "photo.png", "--json", "--effort", "fast"],
         [
             "compare",
@@ -52,7 +52,8 @@ def test_a_service_gives_the_same_output_as_the_library(url: str, tiny_store: Pa
             *ASIS,
         ],
         ["models"],
-    ):
+    )
+    for asked in wanted:
         there, here = cameo(*asked, cwd=tmp_path, CAMEO_URL=url), cameo(*asked, *local, cwd=tmp_path)
         assert there.returncode == here.returncode == 0, there.stderr + here.stderr
         assert there.stdout == here.stdout
@@ -89,21 +90,25 @@ def test_a_job_that_is_killed_three_times_ends_with_the_same_file(
     asked = ["compress", "photos", *ASIS, *source, "-o"]
     assert cameo(*asked, f"whole-{name}", cwd=tmp_path).returncode == 0
     journal = tmp_path / f"{name}.journal"
+    for _ in range(3):
+        kill_in_the_middle([*asked, name], tmp_path, journal)
+        assert not (tmp_path / name).exists()
+    assert cameo(*asked, name, cwd=tmp_path).returncode == 0
+    assert (tmp_path / name).read_bytes() == (tmp_path / f"whole-{name}").read_bytes()
+    assert not journal.exists()
+
+
+def kill_in_the_middle(arguments: list[str], cwd: Path, journal: Path) -> None:
+    """Once it has done some photos more than are in the journal already."""
 
     def lines() -> int:
         return journal.read_bytes().count(b"\n") if journal.exists() else 0
 
-    before = 0
-    for _ in range(3):
-        process = subprocess.Popen([*COMMAND, *asked, name], cwd=tmp_path, env=env(), stderr=subprocess.DEVNULL)
-        until(lambda: lines() > before + 10 or process.poll() is not None)
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL, "it was in the middle"
-        assert not (tmp_path / name).exists()
-        before = lines()
-    assert cameo(*asked, name, cwd=tmp_path).returncode == 0
-    assert (tmp_path / name).read_bytes() == (tmp_path / f"whole-{name}").read_bytes()
-    assert not journal.exists()
+    before = lines()
+    process = subprocess.Popen([*COMMAND, *arguments], cwd=cwd, env=env(), stderr=subprocess.DEVNULL)
+    until(lambda: lines() > before + 10 or process.poll() is not None)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, "it was in the middle"
 
 
 def test_while_a_job_is_at_work_another_is_told_so(tiny_store: Path, tmp_path: Path) -> None:
@@ -113,7 +118,7 @@ def test_while_a_job_is_at_work_another_is_told_so(tiny_store: Path, tmp_path: P
     asked: list[Any] = ["compress", "photos", *ASIS, "--store", tiny_store, "-o", "faces.jsonl"]
     first = subprocess.Popen([*COMMAND, *map(str, asked)], cwd=tmp_path, env=env(), stderr=subprocess.DEVNULL)
     try:
-        until(lambda: (tmp_path / "faces.jsonl.journal").exists())
+        until((tmp_path / "faces.jsonl.journal").exists)
         first.send_signal(signal.SIGSTOP)
         second = cameo(*asked, cwd=tmp_path)
         assert second.returncode == 1
