@@ -76,7 +76,7 @@ def test_the_service_itself_imports_nothing() -> None:
     [
         ("cameo.nn", ["fastapi", "starlette", "prometheus_client", "uvicorn", "pydantic_settings"]),
         ("cameo", ["torch", "cv2", "onnxruntime", "PIL", "httpx", "click", "fastapi", "pydantic_settings"]),
-        ("cameo.client", ["torch", "cv2", "onnxruntime", "click", "fastapi", "pydantic_settings"]),
+        ("cameo.client", ["torch", "cv2", "onnxruntime", "fastapi", "pydantic_settings"]),
         ("cameo.cli.__main__", ["torch", "cv2", "onnxruntime", "PIL", "httpx", "filelock", "pyarrow", "fastapi"]),
         ("cameo.faces.template", ["torch", "cv2", "PIL", "fastapi"]),
         ("cameo.faces.recogniser", ["cv2", "PIL", "fastapi"]),

@@ -85,7 +85,10 @@ class Journal:
             self._file.seek(0)
             self._file.write(wanted)
         while (line := self._file.readline()).endswith(b"\n"):
-            entry = json.loads(line)
+            try:
+                entry = json.loads(line)
+            except ValueError:  # a disk that lost its power: what follows is done again
+                break
             self._remember(
                 entry["row"], tuple(entry["stamp"]) if entry["stamp"] else None, self._file.tell() - len(line)
             )

@@ -144,6 +144,19 @@ def test_a_line_that_was_cut_short_is_done_again(here: cameo.Cameo, folder: Path
     assert Path("faces.jsonl").read_bytes() == Path("whole.jsonl").read_bytes()
 
 
+def test_a_journal_that_was_damaged_is_gone_on_with_up_to_there(here: cameo.Cameo, folder: Path) -> None:
+    carry_out(here, "whole.jsonl")
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(Counting(here, most=3))
+    journal = Path("faces.jsonl.journal")
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join([*lines[:2], bytes(100), b"\n", *lines[3:]]))
+    second = Counting(here)
+    carry_out(second)
+    assert second.asked == 5, "one of six was done"
+    assert Path("faces.jsonl").read_bytes() == Path("whole.jsonl").read_bytes()
+
+
 def test_an_end_after_the_last_photo_or_the_rename_does_no_harm(
     here: cameo.Cameo, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
