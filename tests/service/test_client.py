@@ -219,12 +219,12 @@ def test_keys(kind: Any, tiny_store: Path, tmp_path: Path) -> None:
             assert client.models
         with kind(url(server)) as client, pytest.raises(Unauthorized, match="API key"):
             client.compress(PHOTO)
-        with kind(url(server), key=few, timeout=5) as client:
+        with kind(url(server), key=few, timeout=8) as client:
             results = client.compress_many([PHOTO] * 4, frame="asis")
             assert next(results).payload  # a batch of four is never let pass: two are
             with pytest.raises(RateLimited, match="try again") as limited_error:
                 list(results)
-            assert limited_error.value.facts["retry_after"] > 5, "there is no use in waiting for it"
+            assert limited_error.value.facts["retry_after"] > 8, "there is no use in waiting for it"
 
 
 @pytest.mark.parametrize("kind", CLIENTS)
