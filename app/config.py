@@ -9,7 +9,11 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-NO_SETTINGS = {"CAMEO_REVISION"}  # what an image was built from, for manifests of versions trained in it
+NO_SETTINGS = {
+    "CAMEO_REVISION",  # what an image was built from, for manifests of versions trained in it
+    "CAMEO_URL",  # of the command cameo: which service to ask
+    "CAMEO_API_KEY",  # the key for it
+}
 ORIGIN = re.compile(r"\*|https?://[^\s/,*]+")
 
 Effort = Literal["fast", "good", "best"]  # how hard tokens are searched for: keys of cameo.nn.search.ROUNDS

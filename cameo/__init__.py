@@ -6,6 +6,7 @@
         face = c.compress("photo.jpg", max_bytes=96)
         c.reconstruct(face.payload).save("face.png")
 
+The same calls through a service: ``cameo.Client("http://127.0.0.1:8000")``, and ``AsyncClient`` with await.
 Nothing heavy is loaded before :func:`open` is called.
 """
 
@@ -15,31 +16,33 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cameo import cards, errors
     from cameo.cards import Card, Claims, ReadCard, SigningKey
-    from cameo.comparison import Comparison, Row
+    from cameo.client import AsyncClient, Client
     from cameo.errors import CameoError
     from cameo.local import Cameo, open  # noqa: A004 - cameo.open(), as gzip.open() and PIL's Image.open()
-    from cameo.results import Compressed, Frame, ModelVersion, RecogniserVersion, Verified
+    from cameo.results import Comparison, Compressed, Frame, ModelVersion, RecogniserVersion, Row, Verified
 
 _HOMES = {
+    "AsyncClient": "cameo.client",
     "Cameo": "cameo.local",
     "CameoError": "cameo.errors",
     "Card": "cameo.cards",
     "Claims": "cameo.cards",
-    "Comparison": "cameo.comparison",
+    "Client": "cameo.client",
+    "Comparison": "cameo.results",
     "Compressed": "cameo.results",
     "Frame": "cameo.results",
     "ModelVersion": "cameo.results",
     "ReadCard": "cameo.cards",
     "RecogniserVersion": "cameo.results",
-    "Row": "cameo.comparison",
+    "Row": "cameo.results",
     "SigningKey": "cameo.cards",
     "Verified": "cameo.results",
     "open": "cameo.local",
 }
 
 __all__ = [
-    "Cameo", "CameoError", "Card", "Claims", "Comparison", "Compressed", "Frame", "ModelVersion", "ReadCard",
-    "RecogniserVersion", "Row", "SigningKey", "Verified", "cards", "errors", "open",
+    "AsyncClient", "Cameo", "CameoError", "Card", "Claims", "Client", "Comparison", "Compressed", "Frame",
+    "ModelVersion", "ReadCard", "RecogniserVersion", "Row", "SigningKey", "Verified", "cards", "errors", "open",
 ]  # fmt: skip
 
 

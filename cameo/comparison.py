@@ -1,12 +1,10 @@
 """Models and classical codecs on the same portrait, side by side."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from cameo import codec
 from cameo.coder.coder import Coder
@@ -16,9 +14,7 @@ from cameo.faces.judge import IdentityJudge
 from cameo.jobs import Call, Job, Operation, Timings
 from cameo.pictures.classical import CODECS, at_nearest_rate
 from cameo.pictures.quality import enlarge, ms_ssim, psnr
-from cameo.pictures.sheet import draw
-
-Pixels = NDArray[np.uint8]
+from cameo.results import Comparison, Pixels, Row
 
 MOST_DIGITS = 10  # of a version's number
 PAUSE = Operation(
@@ -26,44 +22,7 @@ PAUSE = Operation(
 )  # a job whose deadline has passed, or whose client has left, ends here
 
 
-@dataclass(frozen=True)
-class Row:
-    """One reconstruction; ``beside`` names the model whose rate a classical codec was to match.
-
-    ``max_bytes`` is the budget: what was asked for, None for a model with one rate; for a codec the model's payload.
-    """
-
-    kind: str
-    name: str
-    version: int | None
-    quality: int | None
-    side: int
-    beside: str | None
-    max_bytes: int | None
-    bytes: int
-    pixels: Pixels  # SIDE x SIDE
-    psnr: float
-    ms_ssim: float
-    identity: float | None
-
-
 Encode = Callable[[Coder, Pixels, int | None], Job[NDArray[np.int64]]]
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """The original portrait, and a group of rows for each model and budget: the model, then the codecs at its rate."""
-
-    framed: Framed
-    groups: list[list[Row]]
-
-    @property
-    def rows(self) -> list[Row]:
-        return [row for group in self.groups for row in group]
-
-    def sheet(self) -> Image.Image:
-        """A picture of it: each group a line, beside the original."""
-        return draw(self)
 
 
 def parse_version(text: str) -> tuple[str, int | None]:
@@ -145,4 +104,4 @@ def compare(
                         )
                     )  # fmt: skip
             groups.append(group)
-    return Comparison(framed, groups)
+    return Comparison(framed, groups, original)

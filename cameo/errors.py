@@ -55,6 +55,7 @@
     ├── DeadlineExceeded          504
     ├── NotReady                  503
     ├── TooManyConnections        503
+    ├── Unreachable               502       for clients: no service answers, or something else does
     └── InternalError             500
 
 No module here knows HTTP beyond these numbers, so the codec and the store raise the same classes that
@@ -303,6 +304,10 @@ class NotReady(CameoError):
 
 class TooManyConnections(CameoError):
     status, type, title = 503, "too-many-connections", "The service has as many connections as it may have"
+
+
+class Unreachable(CameoError):
+    status, type, title = 502, "unreachable", "No service answers at this address"
 
 
 class InternalError(CameoError):

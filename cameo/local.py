@@ -21,14 +21,14 @@ from PIL import Image
 from cameo import cards, codec, latent
 from cameo.coder.coder import Coder
 from cameo.coder.device import choose
-from cameo.comparison import Comparison, budgets, parse_version, require_codecs
+from cameo.comparison import budgets, parse_version, require_codecs
 from cameo.errors import CameoError, NotAnImage, SeveralCards, UnknownModel
 from cameo.faces.verification import DEFAULT_FMR
 from cameo.jobs import Job, Timings, run
 from cameo.pictures.classical import CODECS
 from cameo.pictures.read import Photo, read
 from cameo.pictures.sniff import sniff
-from cameo.results import Compressed, ModelVersion, Verified
+from cameo.results import Comparison, Compressed, ModelVersion, Verified
 from cameo.store import Registry
 from cameo.work import Pipeline, compressed, require_one_vae, require_vae, unpacked
 

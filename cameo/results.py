@@ -1,10 +1,15 @@
 """Results of the library's calls: plain values."""
 
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +29,18 @@ class Frame:
     """How many faces the detector found in the photo, where it found this one."""
     turned: int | None = None
     """Degrees by which the photo was turned clockwise before the face was found: 0, 90, 180 or 270."""
+
+    def rounded(self) -> dict[str, Any]:
+        """As values for JSON, rounded to what means something."""
+        return {
+            "method": self.method,
+            "box": [round(float(v), 1) for v in self.box],
+            "landmarks": None if self.landmarks is None else np.round(self.landmarks, 1).tolist(),
+            "roll": None if self.roll is None else round(self.roll, 1),
+            "turned": self.turned,
+            "score": None if self.score is None else round(self.score, 3),
+            "faces": self.faces,
+        }
 
 
 class Doubt(NamedTuple):
@@ -100,3 +117,55 @@ class ModelVersion:
     """The budget by default, in bytes; None for a model with one rate."""
     manifest: dict[str, Any] = field(repr=False)
     """All that its ``manifest.json`` says."""
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """One reconstruction in a comparison."""
+
+    kind: Literal["model", "codec"]
+    name: str
+    version: int | None
+    quality: int | None
+    """The codec's own quality setting."""
+    side: int
+    """px, of the picture that was coded; other sizes are scaled to that of the comparison."""
+    beside: str | None
+    """For a codec: the model whose bytes it was to match."""
+    max_bytes: int | None
+    """The budget: what was asked for, None for a model with one rate; for a codec the bytes of the model's payload."""
+    bytes: int
+    """Of the whole payload or file."""
+    pixels: Pixels | None
+    """Shape (128, 128, 3), RGB; None from a service, which sends figures only."""
+    psnr: float
+    """dB; infinite where the picture is exact."""
+    ms_ssim: float
+    identity: float | None
+    """The recogniser's cosine of the original and this; None without a recogniser."""
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """An original portrait, and a group of rows for each model and budget: the model, then codecs within its bytes."""
+
+    frame: Frame
+    groups: list[list[Row]]
+    portrait: Pixels | None
+    """The original, shape (128, 128, 3), RGB; None from a service."""
+    drawn: "Image | None" = None
+    """The sheet, where a service has drawn it."""
+
+    @property
+    def rows(self) -> list[Row]:
+        return [row for group in self.groups for row in group]
+
+    def sheet(self) -> "Image":
+        """A picture of it: each group a line, beside the original. ValueError where a service was not asked for it."""
+        if self.drawn is not None:
+            return self.drawn
+        if self.portrait is None:
+            raise ValueError("this comparison came from a service without its sheet; call compare(..., sheet=True)")
+        from cameo.pictures.sheet import draw  # noqa: PLC0415 - results load no Pillow
+
+        return draw(self.portrait, self.groups)

@@ -16,7 +16,7 @@ from PIL import Image
 
 from cameo.codec import Payload
 from cameo.coder.coder import Coder
-from cameo.comparison import Comparison, compare
+from cameo.comparison import compare
 from cameo.errors import InvalidParameter, NotCalibrated, TooManyFaces
 from cameo.faces.checks import check
 from cameo.faces.framing import Framed, Framer, asis
@@ -28,7 +28,7 @@ from cameo.latent import KIND, Latents, between, prior
 from cameo.nn.search import ROUNDS
 from cameo.pictures.decode import Decoded
 from cameo.pictures.quality import SIDE, Pixels
-from cameo.results import Compressed, Verified
+from cameo.results import Comparison, Compressed, Verified
 
 T = TypeVar("T")
 

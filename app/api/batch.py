@@ -21,7 +21,7 @@ from app.api.description import (
     files,
     headers,
 )  # fmt: skip
-from app.api.facts import doubts, model_header, observe_sizes
+from app.api.facts import doubts, frame_facts, model_header, observe_sizes, token_facts
 from app.api.forms import FIELDS, FORM
 from app.api.negotiate import OCTETS, PAYLOAD, content_type, negotiate
 from app.api.parameters import Wanted, refuse_unknown_fields
@@ -40,6 +40,14 @@ ZIPPED = (ZIP, "application/x-zip-compressed", "application/x-zip")
 ARCHIVES = dict.fromkeys(ZIPPED, archives.unzip) | dict.fromkeys((TAR, *GZIPPED), archives.untar)
 
 BATCH_ERRORS = (errors.BrokenArchive, errors.TooManyItems)
+
+
+class WantedOfMany(Wanted):
+    """The query of a batch to compress."""
+
+    tokens: Annotated[bool, Query(description="whether lines have the tokens, some 30 times as long as payloads")] = (
+        False
+    )
 
 
 def _open_body(description: str, content: dict[str, Any]) -> dict[str, Any]:
@@ -72,9 +80,10 @@ def _streamed(what: str, line: dict[str, Any], failed: int = 0) -> dict[str, Any
     response_class=StreamingResponse,
     responses={
         200: _streamed("A line has `index`, `name`, and either `payload` in base64, `bytes`, `model`, `version`, "
-                       "`likeness` and `warnings`, or `problem`.",
-                       {"payload": PAYLOAD_EXAMPLE, "bytes": 32, "model": "cameo-128", "version": 5, "likeness": None,
-                        "warnings": []}) | {"headers": headers("Cameo-Model")},
+                       "`effort`, `likeness`, `warnings`, `frame` and, if asked for, `tokens`, or `problem`.",
+                       {"payload": PAYLOAD_EXAMPLE, "bytes": 32, "model": "cameo-128", "version": 5, "effort": "fast",
+                        "likeness": None, "warnings": [], "frame": {"method": "asis", "box": [0, 0, 128, 128]}})
+        | {"headers": headers("Cameo-Model")},
         **problems.responses(*PICTURE_ERRORS, errors.TooManyFaces, errors.BudgetTooSmall, *BATCH_ERRORS),
     },
     openapi_extra=_open_body(
@@ -91,7 +100,7 @@ def _streamed(what: str, line: dict[str, Any], failed: int = 0) -> dict[str, Any
         },
     ),
 )  # fmt: skip
-async def compress_batch(request: Request, wanted: Annotated[Wanted, Query()]) -> Response:
+async def compress_batch(request: Request, wanted: Annotated[WantedOfMany, Query()]) -> Response:
     """Each picture gives what `/compress` gives for it alone with the same effort, and fails alone.
 
     Batches are for many: without an `effort`, theirs is `fast`, unless the service says otherwise.
@@ -111,7 +120,10 @@ async def compress_batch(request: Request, wanted: Annotated[Wanted, Query()]) -
         work = service.compress(data, wanted.frame, wanted.face, coder, wanted.max_bytes, effort, likeness, timings)
         done = await batch.run(work, timings)
         observe_sizes(service, coder, done, len(data))
-        return Answer(coder, done.payload, PAYLOAD, doubts(done))
+        facts = doubts(done).model_dump() | {"effort": done.effort, "frame": frame_facts(done.frame).model_dump()}
+        if wanted.tokens:
+            facts["tokens"] = token_facts(coder, done).model_dump()
+        return Answer(coder, done.payload, PAYLOAD, facts)
 
     charge(request, len(items))
     return stream(request, items, compute, media_type, {"Cameo-Model": model_header(coder)})

@@ -18,12 +18,13 @@ from app.api.schemas import CompareAnswer, ComparisonRow
 from app.api.uploads import REQUEST_BODY, read_image
 from app.engine.service import Service, Work
 from cameo.coder.coder import Coder
-from cameo.comparison import Comparison, Row, budgets, parse_version, require_codecs
+from cameo.comparison import budgets, parse_version, require_codecs
 from cameo.errors import BudgetTooSmall, InvalidParameter, quoted
 from cameo.jobs import Job
 from cameo.pictures.classical import CODECS
 from cameo.pictures.encode import encode
 from cameo.pictures.quality import SIDE
+from cameo.results import Comparison, Row
 
 router = APIRouter(tags=["comparison"])
 
@@ -121,7 +122,7 @@ def _items(text: str | None) -> list[str]:
 
 def _answer(done: Comparison, upload: int) -> CompareAnswer:
     rows = [_row(row) for group in done.groups for row in group]
-    return CompareAnswer(frame=frame_facts(done.framed), upload=upload, rows=rows)
+    return CompareAnswer(frame=frame_facts(done.frame), upload=upload, rows=rows)
 
 
 def _row(row: Row) -> ComparisonRow:

@@ -7,17 +7,15 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 
 from app.api.description import DEADLINE_PARAMETER, FACTS, PICTURE_ERRORS, files, headers
-from app.api.facts import dictionary, doubts, frame_facts, model_header, observe_sizes
+from app.api.facts import dictionary, doubts, frame_facts, model_header, observe_sizes, token_facts, token_shape
 from app.api.negotiate import JSON, PAYLOAD, negotiate
 from app.api.parameters import Wanted
 from app.api.problems import responses
 from app.api.run import run
-from app.api.schemas import CompressAnswer, Tokens
+from app.api.schemas import CompressAnswer
 from app.api.uploads import REQUEST_BODY, read_image
 from app.engine.service import Service
-from cameo.coder.coder import Coder
 from cameo.errors import BudgetTooSmall, TooManyFaces
-from cameo.results import Compressed
 
 router = APIRouter(tags=["compression"])
 
@@ -62,7 +60,7 @@ async def compress(request: Request, wanted: Annotated[Wanted, Query()]) -> Resp
     if media_type == PAYLOAD:
         named |= {
             "Cameo-Sizes": dictionary(sizes.model_dump()),
-            "Cameo-Tokens": dictionary(_shape(coder, done)),
+            "Cameo-Tokens": dictionary(token_shape(coder, done)),
             "Cameo-Effort": done.effort,
             "Cameo-Frame": dictionary(frame_facts(done.frame).model_dump()),
         }
@@ -78,17 +76,9 @@ async def compress(request: Request, wanted: Annotated[Wanted, Query()]) -> Resp
         effort=done.effort,
         likeness=facts.likeness,
         warnings=facts.warnings,
-        tokens=_tokens(coder, done),
+        tokens=token_facts(coder, done),
         payload=base64.b64encode(done.payload).decode(),
         sizes=sizes,
         frame=frame_facts(done.frame),
     )
     return JSONResponse(answer.model_dump(), headers=named)
-
-
-def _tokens(coder: Coder, done: Compressed) -> Tokens:
-    return Tokens.model_validate(_shape(coder, done) | {"indices": done.tokens.tolist()})
-
-
-def _shape(coder: Coder, done: Compressed) -> dict[str, object]:
-    return {"shape": list(done.tokens.shape), "codebook_size": coder.manifest.tokens.codebook_size}

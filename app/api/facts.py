@@ -10,15 +10,7 @@ from cameo.results import Compressed, Frame
 
 def frame_facts(frame: Frame) -> schemas.Frame:
     """How the portrait was cut out, rounded to what means something."""
-    return schemas.Frame(
-        method=frame.method,
-        box=[round(float(v), 1) for v in frame.box],
-        landmarks=None if frame.landmarks is None else np.round(frame.landmarks, 1).tolist(),
-        roll=None if frame.roll is None else round(frame.roll, 1),
-        score=None if frame.score is None else round(frame.score, 3),
-        faces=frame.faces,
-        turned=frame.turned,
-    )
+    return schemas.Frame(**frame.rounded())
 
 
 def doubts(done: Compressed) -> schemas.Doubts:
@@ -65,3 +57,11 @@ def _item(value: object) -> str:
     if isinstance(value, list):
         return "(" + " ".join(_item(v) for v in np.ravel(value).tolist()) + ")"
     return f'"{value}"' if isinstance(value, str) else str(value)
+
+
+def token_facts(coder: Coder, done: Compressed) -> schemas.Tokens:
+    return schemas.Tokens.model_validate(token_shape(coder, done) | {"indices": done.tokens.tolist()})
+
+
+def token_shape(coder: Coder, done: Compressed) -> dict[str, object]:
+    return {"shape": list(done.tokens.shape), "codebook_size": coder.manifest.tokens.codebook_size}

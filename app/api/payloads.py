@@ -1,25 +1,11 @@
-"""Lenient reading of payloads: base64 in either alphabet, wrapped or not, and files with a final line break."""
-
-import base64
-import re
+"""Payloads as people have them: in base64, and files that an editor ended."""
 
 from app.engine.service import MOST_PAYLOAD_BYTES
 from cameo import codec
-from cameo.errors import InvalidParameter, PayloadError
+from cameo.codec.text import decode_base64
+from cameo.errors import PayloadError
 
-_BASE64 = re.compile(r"[A-Za-z0-9+/]*={0,2}")
-_TO_STANDARD = str.maketrans("-_", "+/", "\r\n")
-
-
-def decode_base64(text: str) -> bytes:
-    """RFC 4648, with the usual alphabet or that for URLs, padded or not, wrapped or not; InvalidParameter."""
-    bare = text.translate(_TO_STANDARD)
-    digits = bare.rstrip("=")
-    if not _BASE64.fullmatch(bare) or len(digits) % 4 == 1 or (bare and not digits):
-        raise InvalidParameter(
-            "payload is not base64: it has other characters, or one too few or too many", parameter="payload"
-        )
-    return base64.b64decode(digits + "=" * (-len(digits) % 4))
+__all__ = ["decode_base64", "strip_newline"]
 
 
 def strip_newline(data: bytes) -> bytes:

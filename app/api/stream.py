@@ -6,9 +6,10 @@ import json
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from itertools import islice
 from pathlib import PurePosixPath
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 
 from fastapi import Request
@@ -19,7 +20,6 @@ from app.api import archives, problems
 from app.api.archives import Item
 from app.api.negotiate import PAYLOAD
 from app.api.run import deadline, gone
-from app.api.schemas import Doubts
 from app.engine.service import Service, Work
 from cameo import errors
 from cameo.coder.coder import Coder
@@ -41,7 +41,8 @@ class Answer(NamedTuple):
     coder: Coder
     data: bytes
     media_type: str
-    doubts: Doubts | None = None
+    facts: Mapping[str, Any] = MappingProxyType({})
+    """What a line of JSON says beyond these."""
 
 
 Compute = Callable[["Batch", bytes, Timings], Awaitable[Answer]]
@@ -164,7 +165,7 @@ async def _ndjson(
                 }  # fmt: skip
                 manifest = answer.coder.manifest
                 line |= {"bytes": len(answer.data), "model": manifest.name, "version": manifest.version}
-                line |= answer.doubts.model_dump() if answer.doubts else {}
+                line |= answer.facts
             index += 1
             yield _json(line)
         yield _json({"items": index, "failed": failed})

@@ -24,13 +24,12 @@ from cameo import codec
 from cameo.cards import Card, ReadCard, read_picture, read_text
 from cameo.coder.coder import Coder
 from cameo.coder.device import Device, choose
-from cameo.comparison import Comparison
 from cameo.errors import NotReady, OverlongPayload, UnknownVersion
 from cameo.jobs import Job, Operation, Timings
 from cameo.nn.search import ROUNDS
 from cameo.pictures.decode import Decoded, decode_scaled, megapixels
 from cameo.pictures.encode import encode
-from cameo.results import Compressed, Verified
+from cameo.results import Comparison, Compressed, Verified
 from cameo.store import Entry, Registry
 from cameo.work import Pipeline
 

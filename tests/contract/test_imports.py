@@ -85,10 +85,12 @@ def test_the_service_itself_imports_nothing() -> None:
     ("module", "unwanted"),
     [
         ("cameo.nn", ["fastapi", "starlette", "prometheus_client", "uvicorn", "pydantic_settings"]),
-        ("cameo", ["torch", "cv2", "onnxruntime", "PIL", "fastapi", "pydantic_settings"]),
+        ("cameo", ["torch", "cv2", "onnxruntime", "PIL", "httpx", "click", "fastapi", "pydantic_settings"]),
         ("cameo.local", ["cwt", "segno", "typst", "zxingcpp"]),
         ("cameo.cards.card", ["torch", "cv2", "onnxruntime", "fastapi"]),
         ("cameo.cards.read", ["torch", "cv2", "onnxruntime", "fastapi"]),
+        ("cameo.client", ["torch", "cv2", "onnxruntime", "fastapi", "pydantic_settings"]),
+        ("cameo.cli.__main__", ["torch", "cv2", "onnxruntime", "PIL", "httpx", "filelock", "pyarrow", "fastapi"]),
         ("cameo.faces.template", ["torch", "cv2", "PIL", "fastapi"]),
         ("cameo.faces.recogniser", ["cv2", "PIL", "fastapi"]),
         ("cameo.codec", ["torch", "fastapi", "starlette", "prometheus_client", "cv2", "PIL"]),

@@ -61,6 +61,15 @@ def fails(line: dict[str, Any], type_: str, status: int) -> dict[str, Any]:
     return body
 
 
+def test_lines_have_the_facts_of_single_answers_and_tokens_if_wanted(api: httpx.Client) -> None:
+    single = api.post("/compress?effort=fast", content=PHOTO, headers={"Content-Type": "image/png"}).json()
+    (bare,) = rows(api.post("/compress/batch", content=zipped({"a.png": PHOTO}), headers=ZIP))
+    assert {name: bare[name] for name in ("effort", "frame")} == {name: single[name] for name in ("effort", "frame")}
+    assert "tokens" not in bare
+    (line,) = rows(api.post("/compress/batch?tokens=true", content=zipped({"a.png": PHOTO}), headers=ZIP))
+    assert line["tokens"] == single["tokens"]
+
+
 @pytest.mark.parametrize("kind", ["zip", "tar", "multipart"])
 def test_answers_are_those_of_single_requests_in_order(server: Server, kind: str) -> None:
     api, pictures = server.client, faces(12)

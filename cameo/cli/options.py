@@ -1,0 +1,95 @@
+"""Options that several subcommands share, and what they stand for: the library or a service, and its settings."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from cameo.cli.group import Wrong
+from cameo.errors import CameoError
+
+if TYPE_CHECKING:
+    import cameo
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+SOURCE = ("url", "key", "timeout", "store", "device")
+
+_source = (
+    click.option("--url", envvar="CAMEO_URL", metavar="URL", help="Ask this service, not this machine. [CAMEO_URL]"),
+    click.option("--key", envvar="CAMEO_API_KEY", metavar="KEY", help="API key of the service. [CAMEO_API_KEY]"),
+    click.option(
+        "--timeout", type=click.FloatRange(min=0, min_open=True), default=60.0, show_default=True, metavar="SECONDS",
+        help="How long an answer of the service is waited for, retries included.",
+    ),
+    click.option(
+        "--store", type=click.Path(exists=True, file_okay=False), help="Model store; by default the package's."
+    ),
+    click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:N]", help="Where models run."),
+)  # fmt: skip
+
+_model = (
+    click.option("--model", metavar="NAME", help="Model, see `cameo models`; by default the store's."),
+    click.option("--version", type=click.IntRange(min=1), help="Version of the model; by default its default."),
+)
+
+_search = (
+    click.option(
+        "--effort", type=click.Choice(["fast", "good", "best"]),
+        help="How hard to search for the best bytes: good by default, fast for many photos.",
+    ),
+    click.option(
+        "--frame", type=click.Choice(["auto", "asis"]), default="auto", show_default=True,
+        help="auto: find the face; asis: the centre square is the portrait already.",
+    ),
+)  # fmt: skip
+
+_settings = (
+    *_model,
+    click.option(
+        "--max-bytes", type=click.IntRange(min=1), metavar="N",
+        help="Largest payload, bytes; by default the model's default rate.",
+    ),
+    *_search,
+    click.option(
+        "--likeness/--no-likeness", default=None,
+        help="Say how like the face is to the photo's; by default for one photo, not for many.",
+    ),
+)  # fmt: skip
+
+
+def _all(options: tuple[Callable[[F], F], ...]) -> Callable[[F], F]:
+    def decorate(function: F) -> F:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+source_options = _all(_source)
+search_options = _all(_search)
+settings_options = _all(_settings)
+as_json = click.option("--json", "as_json", is_flag=True, help="JSON on stdout, for scripts.")
+
+
+def open_source(
+    *, url: str | None, key: str | None, timeout: float, store: str | None, device: str
+) -> "AbstractContextManager[cameo.Cameo | cameo.Client]":
+    """What does the work: a service where there is a URL, else the library here."""
+    import cameo  # noqa: PLC0415 - the library brings torch
+
+    try:
+        if url is not None:
+            return cameo.Client(url, key=key, timeout=timeout)
+        return cameo.open(store, device=device)
+    except CameoError:
+        raise
+    except ValueError as error:  # an address or a device
+        raise Wrong(str(error)) from error
+
+
+def split(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """All options of a command: those of :func:`open_source`, and the others."""
+    return {name: options.pop(name) for name in SOURCE}, options

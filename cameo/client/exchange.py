@@ -1,0 +1,179 @@
+"""What is said to a service, and when, as generators: they yield a step, and get back what came of it.
+
+A driver does the steps, in a thread that waits or with ``await``. What a step raises is raised here, where it was
+yielded. So each call is stated once, for both clients.
+"""
+
+import random
+import time
+from collections.abc import Generator, Iterable
+from typing import Any, Final, Literal, NamedTuple, TypedDict, TypeVar
+
+import httpx
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from cameo.client import answers, requests
+from cameo.client.requests import Request
+from cameo.errors import CameoError, NotReady, Overloaded, RateLimited, TooManyConnections, Unreachable
+from cameo.pictures.read import Photo
+from cameo.results import Comparison, Compressed, ModelVersion
+
+T = TypeVar("T")
+
+Outcome = Compressed | CameoError | OSError
+
+FIRST_PAUSE: Final = 0.1  # seconds; the next one is twice as long
+_PASSING = (Overloaded, RateLimited, NotReady, TooManyConnections)  # with a Retry-After
+_OF_PROXIES = {502, 503, 504}
+
+
+class Settings(TypedDict, total=False):
+    """How a photo is compressed, as in :meth:`cameo.Cameo.compress`."""
+
+    model: str | None
+    version: int | None
+    max_bytes: int | None
+    effort: Literal["fast", "good", "best"] | None
+    frame: Literal["auto", "asis"]
+    likeness: bool | None
+
+
+class Read(NamedTuple):
+    """Gives the bytes of a photo's file."""
+
+    photo: Photo
+
+
+class Take(NamedTuple):
+    """Gives the bytes of the caller's next photo, the OSError in their place, or None after the last."""
+
+
+class Send(NamedTuple):
+    """Gives an httpx.Response: read, or where it is ``streamed`` and a success, its head, with lines to come."""
+
+    request: Request
+    seconds: float | None
+    """Until the answer is of no use; None: never."""
+    streamed: bool = False
+
+
+class Line(NamedTuple):
+    """Gives the next line of the response that was streamed, None after the last."""
+
+
+class Pause(NamedTuple):
+    seconds: float
+
+
+class Emit(NamedTuple):
+    """A result for the caller, while there are more to come."""
+
+    result: Outcome
+
+
+class Done(NamedTuple):
+    """The end; never yielded, see :func:`advance`."""
+
+    value: Any
+
+
+Step = Read | Take | Send | Line | Pause | Emit
+Exchange = Generator[Step, Any, T]
+
+
+def advance(exchange: Exchange[Any], reply: Any = None, error: Exception | None = None) -> Step | Done:
+    """The next step, after what came of the one before."""
+    try:
+        return exchange.send(reply) if error is None else exchange.throw(error)
+    except StopIteration as stop:
+        return Done(stop.value)
+
+
+class Calls:
+    """Every call of a service at ``url`` as an exchange.
+
+    ``timeout``: seconds for an answer, retries included; None for as long as it takes. ``tries``: how often a request
+    is sent where connections fail.
+    """
+
+    def __init__(self, url: str, timeout: float | None, tries: int) -> None:
+        if not url.startswith(("http://", "https://")):
+            raise ValueError(f"{url!r} is no address of a service: it begins with http:// or https://")
+        if timeout is not None and timeout <= 0:
+            raise ValueError(f"timeout is {timeout} seconds; give more than 0, or None")
+        if tries < 1:
+            raise ValueError(f"tries is {tries}; give 1 or more")
+        self.url, self.timeout, self.tries = url.rstrip("/"), timeout, tries
+
+    def models(self) -> Exchange[tuple[ModelVersion, ...]]:
+        response = yield from self.succeed(requests.models())
+        return answers.read(response, answers.models)
+
+    def compress(self, photo: Photo, settings: Settings) -> Exchange[Compressed]:
+        data = yield Read(photo)
+        response = yield from self.succeed(requests.compress(data, **settings))
+        return answers.read(response, answers.compressed)
+
+    def reconstruct(self, payload: bytes) -> Exchange[Image.Image]:
+        return answers.picture((yield from self.succeed(requests.reconstruct(payload))))
+
+    def reconstruct_tokens(
+        self, tokens: NDArray[np.int64], model: str | None, version: int | None
+    ) -> Exchange[Image.Image]:
+        if model is None:
+            response = yield from self.succeed(requests.models())
+            model = answers.read(response, answers.default_model)
+        return answers.picture((yield from self.succeed(requests.reconstruct_tokens(tokens, model, version))))
+
+    def shorten(self, payload: bytes, max_bytes: int) -> Exchange[bytes]:
+        response = yield from self.succeed(requests.shorten(payload, max_bytes))
+        return response.content
+
+    def compare(
+        self, photo: Photo, models: Iterable[str] | None, codecs: Iterable[str] | None, max_bytes: int | Iterable[int],
+        effort: str | None, frame: str, *, sheet: bool,
+    ) -> Exchange[Comparison]:  # fmt: skip
+        data = yield Read(photo)
+        request = requests.compare(data, models, codecs, max_bytes, effort, frame)
+        rows = yield from self.succeed(request)
+        drawn = None
+        if sheet:
+            drawn = answers.picture((yield from self.succeed(request._replace(accept="image/png"))))
+        return answers.read(rows, lambda document: answers.comparison(document, drawn))
+
+    def succeed(self, request: Request, *, streamed: bool = False) -> Exchange[httpx.Response]:
+        """An answer that is a success. Waits as the service asks, and sends again, as long as there is time.
+
+        All calls are pure, so that sending one twice does no harm. CameoError.
+        """
+        began, failed = time.monotonic(), 0
+        while True:
+            wait: float | None = None
+            try:
+                response: httpx.Response = yield Send(request, self._left(began), streamed)
+            except httpx.RequestError as broken:
+                error = answers.lost(broken, self.url)
+            else:
+                if response.is_success:
+                    return response
+                error = answers.failure(response)
+                wait = error.facts.get("retry_after") if isinstance(error, _PASSING) else None
+            if wait is None:
+                failed += 1
+                if not _may_pass(error) or failed >= self.tries:
+                    raise error
+                wait = FIRST_PAUSE * 2 ** (failed - 1) * random.uniform(0.5, 1.5)  # noqa: S311 - not all at once
+            left = self._left(began)
+            if left is not None and wait >= left:
+                raise error
+            yield Pause(wait)
+
+    def _left(self, began: float) -> float | None:
+        return None if self.timeout is None else max(0.001, self.timeout - (time.monotonic() - began))
+
+
+def _may_pass(error: CameoError) -> bool:
+    """Whether what a connection did, or a proxy, may be different the next time."""
+    return isinstance(error, Unreachable) and error.facts.get("status", 502) in _OF_PROXIES
