@@ -16,6 +16,13 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 SOURCE = ("url", "key", "timeout", "store", "device")
 
+_store = (
+    click.option(
+        "--store", type=click.Path(exists=True, file_okay=False), help="Model store; by default the package's."
+    ),
+    click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:N]", help="Where models run."),
+)
+
 _source = (
     click.option("--url", envvar="CAMEO_URL", metavar="URL", help="Ask this service, not this machine. [CAMEO_URL]"),
     click.option("--key", envvar="CAMEO_API_KEY", metavar="KEY", help="API key of the service. [CAMEO_API_KEY]"),
@@ -23,10 +30,7 @@ _source = (
         "--timeout", type=click.FloatRange(min=0, min_open=True), default=60.0, show_default=True, metavar="SECONDS",
         help="How long an answer of the service is waited for, retries included.",
     ),
-    click.option(
-        "--store", type=click.Path(exists=True, file_okay=False), help="Model store; by default the package's."
-    ),
-    click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:N]", help="Where models run."),
+    *_store,
 )  # fmt: skip
 
 _model = (
@@ -69,24 +73,38 @@ def _all(options: tuple[Callable[[F], F], ...]) -> Callable[[F], F]:
 
 
 source_options = _all(_source)
+store_options = _all(_store)
+model_options = _all(_model)
 search_options = _all(_search)
 settings_options = _all(_settings)
 as_json = click.option("--json", "as_json", is_flag=True, help="JSON on stdout, for scripts.")
+
+
+def open_here(*, store: str | None, device: str) -> "cameo.Cameo":
+    """The library, for what no service does for a command."""
+    import cameo  # noqa: PLC0415 - the library brings torch
+
+    try:
+        return cameo.open(store, device=device)
+    except CameoError:
+        raise
+    except ValueError as error:  # a device
+        raise Wrong(str(error)) from error
 
 
 def open_source(
     *, url: str | None, key: str | None, timeout: float, store: str | None, device: str
 ) -> "AbstractContextManager[cameo.Cameo | cameo.Client]":
     """What does the work: a service where there is a URL, else the library here."""
-    import cameo  # noqa: PLC0415 - the library brings torch
+    if url is None:
+        return open_here(store=store, device=device)
+    import cameo  # noqa: PLC0415 - httpx, which only this needs
 
     try:
-        if url is not None:
-            return cameo.Client(url, key=key, timeout=timeout)
-        return cameo.open(store, device=device)
+        return cameo.Client(url, key=key, timeout=timeout)
     except CameoError:
         raise
-    except ValueError as error:  # an address or a device
+    except ValueError as error:  # an address
         raise Wrong(str(error)) from error
 
 

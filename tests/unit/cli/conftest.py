@@ -17,7 +17,7 @@ def run(tiny_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ru
         monkeypatch.delenv(name, raising=False)
 
     def invoke(command: str, *arguments: str | Path, data: bytes = b"") -> Result:
-        works = command in {"compress", "reconstruct", "shorten", "compare", "models", "batch"}
+        works = command not in {"completion", "key", "serve"}
         options = ["--store", str(tiny_store), "--device", "cpu"] if works else []
         result = CliRunner().invoke(main, [command, *map(str, arguments), *options], input=data, prog_name="cameo")
         assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
