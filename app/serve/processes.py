@@ -71,6 +71,8 @@ class _Family:
                     log.error("process %d ended with %d; another takes its place", process.pid, process.exitcode)
         while self._processes:
             self._ended()
+        for number in ENDING:  # while Python ends, one more would report a death by signal
+            signal.signal(number, signal.SIG_IGN)
         return self._status
 
     def _add(self) -> None:
