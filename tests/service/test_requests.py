@@ -23,7 +23,7 @@ JUNK = {"__MACOSX/._a.png": b"\0\5\26\7", "._a.png": b"\0\5\26\7", "folder/.DS_S
     ("method", "address", "allowed"),
     [
         ("POST", "/compress", ["model", "version", "max_bytes", "frame", "face", "effort", "likeness"]),
-        ("POST", "/compress/batch", ["model", "version", "max_bytes", "frame", "face", "effort", "likeness"]),
+        ("POST", "/compress/batch", ["model", "version", "max_bytes", "frame", "face", "effort", "likeness", "tokens"]),
         ("POST", "/compare", ["models", "codecs", "max_bytes", "frame", "effort"]),
         ("POST", "/reconstruct", []),
         ("POST", "/reconstruct/batch", ["format"]),
