@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
 
-from fastapi import Depends, FastAPI
+from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
@@ -27,7 +27,6 @@ from app.api import (
 from app.api.bodies import Budget, LimitBodies
 from app.api.description import describe
 from app.api.middleware import Head, Observe
-from app.api.parameters import refuse_unknown
 from app.api.prefix import Prefix
 from app.api.run import Admission
 from app.config import Settings
@@ -84,7 +83,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.service = service
     app.state.unpacked = asyncio.Semaphore(UNPACKED * service.scheduler.workers)
     for resource in (*AT_WORK, models, health):
-        app.include_router(resource.router, dependencies=[Depends(refuse_unknown)])
+        app.include_router(resource.router)
     app.include_router(pages.router)
     problems.install(app)
     describe(app, keys is not None, settings.max_deadline_ms)

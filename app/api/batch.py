@@ -24,7 +24,7 @@ from app.api.description import (
 from app.api.facts import doubts, frame_facts, model_header, observe_sizes, token_facts
 from app.api.forms import FIELDS, FORM
 from app.api.negotiate import OCTETS, PAYLOAD, content_type, negotiate
-from app.api.parameters import Wanted, refuse_unknown_fields
+from app.api.parameters import Route, Wanted, refuse_unknown_fields
 from app.api.payloads import strip_newline
 from app.api.stream import NDJSON, TAR, Answer, Batch, stream
 from app.api.uploads import read_form
@@ -32,7 +32,7 @@ from app.engine.service import Service
 from cameo import errors
 from cameo.jobs import Timings
 
-router = APIRouter(tags=["batches"])
+router = APIRouter(tags=["batches"], route_class=Route)
 
 ZIP = "application/zip"
 GZIPPED = ("application/gzip", "application/x-gzip", "application/x-gtar", "application/x-tgz")

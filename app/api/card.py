@@ -21,7 +21,7 @@ from app.api.description import (
 from app.api.facts import dictionary, model_header
 from app.api.forms import FIELDS, FORM
 from app.api.negotiate import JSON, OCTETS, content_type, negotiate
-from app.api.parameters import WantedFace, refuse_unknown_fields
+from app.api.parameters import Route, WantedFace, refuse_unknown_fields
 from app.api.payloads import decode_base64
 from app.api.problems import responses
 from app.api.run import run
@@ -34,7 +34,7 @@ from cameo.cards import MEDIA_TYPES, Claims, ReadCard, make_card, require_drawab
 from cameo.coder.coder import Coder
 from cameo.work import compressed, unpacked
 
-router = APIRouter(tags=["cards"])
+router = APIRouter(tags=["cards"], route_class=Route)
 
 TEXT = "text/plain"
 CLAIMS_BYTES = 2**13  # of a form's field: more than the longest values of all attributes take that fit on a card

@@ -11,7 +11,7 @@ from app.api.access import charge
 from app.api.description import DEADLINE_PARAMETER, PICTURE_ERRORS, files
 from app.api.facts import frame_facts
 from app.api.negotiate import JSON, negotiate
-from app.api.parameters import FrameMethod, WantedEffort
+from app.api.parameters import FrameMethod, Route, WantedEffort
 from app.api.problems import responses
 from app.api.run import run
 from app.api.schemas import CompareAnswer, ComparisonRow
@@ -26,7 +26,7 @@ from cameo.pictures.encode import encode
 from cameo.pictures.quality import SIDE
 from cameo.results import Comparison, Row
 
-router = APIRouter(tags=["comparison"])
+router = APIRouter(tags=["comparison"], route_class=Route)
 
 MOST_LINES = 12  # of the sheet: a model at one budget
 

@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse, Response
 from app.api.description import DEADLINE_PARAMETER, FACTS, PICTURE_ERRORS, files, headers
 from app.api.facts import dictionary, doubts, frame_facts, model_header, observe_sizes, token_facts, token_shape
 from app.api.negotiate import JSON, PAYLOAD, negotiate
-from app.api.parameters import Wanted
+from app.api.parameters import Route, Wanted
 from app.api.problems import responses
 from app.api.run import run
 from app.api.schemas import CompressAnswer
@@ -17,7 +17,7 @@ from app.api.uploads import REQUEST_BODY, read_image
 from app.engine.service import Service
 from cameo.errors import BudgetTooSmall, TooManyFaces
 
-router = APIRouter(tags=["compression"])
+router = APIRouter(tags=["compression"], route_class=Route)
 
 
 @router.post(

@@ -5,10 +5,11 @@ from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from app.api.facts import refused
+from app.api.parameters import Route
 from app.api.schemas import LiveAnswer, ReadyAnswer
 from app.engine.service import Service
 
-router = APIRouter(tags=["operation"])
+router = APIRouter(tags=["operation"], route_class=Route)
 
 
 @router.get("/livez", operation_id="live", summary="Does the process answer?")

@@ -10,6 +10,7 @@ from app.api.access import charge
 from app.api.description import DEADLINE_PARAMETER, PAYLOAD_ERRORS, PAYLOAD_EXAMPLE, files, headers
 from app.api.facts import model_header
 from app.api.negotiate import JSON, OCTETS, content_type, negotiate
+from app.api.parameters import Route
 from app.api.payloads import decode_base64
 from app.api.problems import responses
 from app.api.run import run
@@ -18,7 +19,7 @@ from app.engine.service import Service
 from cameo import errors, latent
 from cameo.work import require_one_vae, require_vae
 
-router = APIRouter(tags=["latent space"])
+router = APIRouter(tags=["latent space"], route_class=Route)
 
 PNG = "image/png"
 STRIP: dict[int | str, dict[str, Any]] = {

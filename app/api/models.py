@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Request
 
 from app.api.facts import refused
+from app.api.parameters import Route
 from app.api.problems import responses
 from app.api.schemas import ModelInfo, ModelsAnswer, VersionInfo
 from app.engine.service import Service
@@ -12,7 +13,7 @@ from cameo import errors
 from cameo.coder.coder import Coder
 from cameo.store import Snapshot
 
-router = APIRouter(tags=["models"])
+router = APIRouter(tags=["models"], route_class=Route)
 
 ModelName = Annotated[str, Path(description="name of the model", max_length=100)]
 ModelVersion = Annotated[int, Path(description="number of the version")]

@@ -1,8 +1,9 @@
 """Query parameters that several resources have; those that a route does not have are refused by name."""
 
-from typing import Annotated, Literal
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any, Literal
 
-from fastapi import Query, Request
+from fastapi import Query, Request, Response
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
@@ -52,14 +53,23 @@ class Wanted(WantedFace):
     ] = None
 
 
-async def refuse_unknown(request: Request) -> None:
-    """A dependency of every route: InvalidParameter for a query parameter that the route does not have."""
-    if not request.scope["query_string"]:
-        return
-    allowed = query_names(request.scope["route"])
-    for name in request.query_params:
-        if name not in allowed:
-            raise unknown("query parameter", name, allowed)
+class Route(APIRoute):
+    """Refuses query parameters that it does not have, by name: InvalidParameter.
+
+    Not a dependency, for FastAPI takes a tenth of a small request's time to see to one.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle, allowed = super().get_route_handler(), query_names(self)
+
+        async def refuse_or_handle(request: Request) -> Response:
+            if request.scope["query_string"]:
+                for name in request.query_params:
+                    if name not in allowed:
+                        raise unknown("query parameter", name, allowed)
+            return await handle(request)
+
+        return refuse_or_handle
 
 
 def refuse_unknown_fields(request: Request, names: list[str], *allowed: str) -> None:

@@ -12,6 +12,7 @@ from app.api import json_body
 from app.api.description import BINARY, DEADLINE_PARAMETER, PAYLOAD_ERRORS, PAYLOAD_EXAMPLE, files, headers
 from app.api.facts import model_header
 from app.api.negotiate import JSON, OCTETS, PAYLOAD, content_type, negotiate
+from app.api.parameters import Route
 from app.api.payloads import decode_base64, strip_newline
 from app.api.problems import responses
 from app.api.run import run
@@ -25,7 +26,7 @@ S = TypeVar("S", bound=BaseModel)
 PAYLOADS = (PAYLOAD, OCTETS)
 PICTURE, *_ = MEDIA_TYPES
 
-router = APIRouter(tags=["reconstruction"])
+router = APIRouter(tags=["reconstruction"], route_class=Route)
 
 
 def _body(schema: type[BaseModel]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from app.api.description import BINARY, DEADLINE_PARAMETER, PAYLOAD_ERRORS, PICT
 from app.api.facts import frame_facts, model_header
 from app.api.forms import FIELDS, FORM, Part
 from app.api.negotiate import JSON, content_type, negotiate
-from app.api.parameters import FrameMethod, refuse_unknown_fields
+from app.api.parameters import FrameMethod, Route, refuse_unknown_fields
 from app.api.payloads import decode_base64, strip_newline
 from app.api.problems import responses
 from app.api.run import run
@@ -19,7 +19,7 @@ from app.engine.service import Service
 from cameo import errors
 from cameo.faces.verification import DEFAULT_FMR, FMRS
 
-router = APIRouter(tags=["verification"])
+router = APIRouter(tags=["verification"], route_class=Route)
 
 VERIFY_ERRORS = (
     *(kind for kind in PICTURE_ERRORS if kind not in {errors.UnknownModel, errors.UnknownVersion, *PAYLOAD_ERRORS}),
