@@ -56,7 +56,7 @@ class Wanted(WantedFace):
 class Route(APIRoute):
     """Refuses query parameters that it does not have, by name: InvalidParameter.
 
-    Not a dependency, for FastAPI takes a tenth of a small request's time to see to one.
+    Not by a dependency, which FastAPI would resolve anew for each request.
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
