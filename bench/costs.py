@@ -1,8 +1,8 @@
-"""What a face costs in core seconds, memory and bytes: ``python -m bench.costs``, which writes ``docs/scale/costs.json``.
+"""What a face costs in core seconds, memory and bytes: ``python -m bench.costs``.
 
-Everything is CPU time on one core, so other work on the machine changes it little; each figure has its quartiles. The
-cases take turns, so that drift of the machine meets all of them. ``bench.fleet`` simulates with these figures, and the
-resources of ``deploy/kubernetes`` come from them.
+It writes ``docs/scale/costs.json``. Everything is CPU time on one core, so other work on the machine changes it little;
+each figure has its quartiles. The cases take turns, so that drift of the machine meets all of them. ``bench.scale``
+plans with these figures, and the resources of ``deploy/kubernetes`` come from them.
 """
 
 import argparse
@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ OUT = Path("docs/scale/costs.json")
 PARTS = "core_seconds", "pod", "bytes"
 EFFORTS: dict[str, tuple[str, ...]] = {"cameo-128": ("fast", "good", "best"), "vqvae-128": ("fast",)}
 PHONE = 4032, 3024  # pixels of a photo as a phone takes it
+PATIENCE = 600  # seconds for an answer; the machine may be busy
 LARGEST = 7071, 7071  # just below CAMEO_MAX_PIXELS
 
 
@@ -55,11 +57,12 @@ def main() -> int:
         "pod": lambda: measure_pod(options.store),
         "bytes": lambda: measure_bytes(options.store, tuple(EFFORTS), options.rows),
     }
-    figures = json.loads(options.out.read_bytes()) if options.out.exists() else {}
-    figures |= {"machine": machine(), "date": datetime.now(UTC).date().isoformat()}
-    figures |= {name: parts[name]() for name in options.parts.split(",")}
+    about = {"machine": machine(), "date": datetime.now(UTC).date().isoformat()}
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(figures, indent=1) + "\n")
+    for name in options.parts.split(","):
+        measured = parts[name]()
+        figures = json.loads(options.out.read_bytes()) if options.out.exists() else {}
+        options.out.write_text(json.dumps(figures | about | {name: measured}, indent=1) + "\n")
     return 0
 
 
@@ -149,10 +152,10 @@ def measure_pod(store: Path, workers: int = 2) -> dict[str, Any]:
         with Peak(server) as usual, ThreadPoolExecutor(8) as clients:
             asked = [(path, kind, body, accept) for path, kind, body, accept, _ in calls.values()]
             asked += [("/compress?effort=fast", "image/jpeg", phone, PAYLOAD)]
-            list(clients.map(lambda call: _ask(server, *call), asked * 5))
+            list(clients.map(lambda call: _ask(server, *call), asked * 2))
         with Peak(server) as worst, ThreadPoolExecutor(8) as clients:
             heavy = [("/compress", "image/jpeg", largest, PAYLOAD), ("/compare", "image/jpeg", largest, "image/png")]
-            list(clients.map(lambda call: _ask(server, *call), (heavy + asked) * 2))
+            list(clients.map(lambda call: _ask(server, *call), heavy * 2 + asked))
     return {
         "workers": workers,
         "start_core_seconds": _short(statistics.median(starts)),
@@ -164,7 +167,7 @@ def measure_pod(store: Path, workers: int = 2) -> dict[str, Any]:
 
 
 def _ask(server: Server, path: str, kind: str, body: bytes, accept: str) -> bytes:
-    with contextlib.closing(server.connect()) as connection:
+    with contextlib.closing(HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)) as connection:
         return post(connection, path, kind, body, accept)
 
 

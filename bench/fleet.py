@@ -11,14 +11,17 @@ import heapq
 import math
 import random
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import simpy
 
 ZONES = 3
 STEP = 30.0  # seconds between two entries of the record
+
+Services = Sequence[float] | Callable[[random.Random], float]
+"""Measured seconds, of which each is as likely, or a law."""
+Steps = Generator[simpy.Event, None, None]
 
 
 @dataclass(frozen=True)
@@ -99,10 +102,9 @@ class Result:
 
 
 def simulate(
-    fleet: Fleet, rate: Callable[[float], float], highest: float, services: Sequence[float] | Callable[[random.Random], float],
-    seconds: float, seed: int = 0,
-) -> Result:  # fmt: skip
-    """``rate`` gives arrivals a second at a time, never above ``highest``; ``services`` measured times, or a law."""
+    fleet: Fleet, rate: Callable[[float], float], highest: float, services: Services, seconds: float, seed: int = 0
+) -> Result:
+    """``rate`` gives arrivals a second at a time, never above ``highest``."""
     run = _Run(fleet, services, seed)
     run.env.process(run.arrive(rate, highest, seconds))
     run.env.process(run.write(seconds))
@@ -116,7 +118,7 @@ def simulate(
 
 
 class _Run:
-    def __init__(self, fleet: Fleet, services: Sequence[float] | Callable[[random.Random], float], seed: int) -> None:
+    def __init__(self, fleet: Fleet, services: Services, seed: int) -> None:
         self.fleet, self.env, self.result = fleet, simpy.Environment(), Result()
         self._draw = random.Random(seed)  # noqa: S311
         if callable(services):
@@ -140,7 +142,7 @@ class _Run:
         lives = ((born, end if died is None else min(died, end)) for born, died in self._lives.values())
         return self.fleet.workers * sum(max(0.0, died - born) for born, died in lives)
 
-    def arrive(self, rate: Callable[[float], float], highest: float, seconds: float) -> Iterator[Any]:
+    def arrive(self, rate: Callable[[float], float], highest: float, seconds: float) -> Steps:
         """A Poisson process of a rate that changes: of one with the highest rate, each is kept by its share."""
         while True:
             yield self.env.timeout(self._draw.expovariate(highest))
@@ -149,7 +151,7 @@ class _Run:
             if self._draw.random() * highest < rate(self.env.now):
                 self.env.process(self.request())
 
-    def request(self) -> Iterator[Any]:
+    def request(self) -> Steps:
         began, result = self.env.now, self.result
         result.asked += 1
         for turn in range(1, self.fleet.tries + 1):
@@ -174,7 +176,7 @@ class _Run:
             result.broken += 1
         result.given_up += 1
 
-    def write(self, seconds: float) -> Iterator[Any]:
+    def write(self, seconds: float) -> Steps:
         asked = refused = broken = 0
         while self.env.now < seconds:
             yield self.env.timeout(STEP)
@@ -185,7 +187,7 @@ class _Run:
             )  # fmt: skip
             asked, refused, broken = r.asked, r.refused, r.broken
 
-    def scale(self, seconds: float) -> Iterator[Any]:
+    def scale(self, seconds: float) -> Steps:
         s, wishes, worked, shrunk = self.fleet.scaling, deque[tuple[float, int]](), 0.0, -math.inf
         busy = deque[float](maxlen=4)  # a minute's mean, as of PromQL's rate(...[1m])
         grown = deque[tuple[float, int]]()
@@ -217,7 +219,7 @@ class _Run:
                 for _ in range(min(here - calm, max(1, here // 5), len(self.ready) - 1)):
                     self._end(self.ready[-1])
 
-    def start(self) -> Iterator[Any]:
+    def start(self) -> Steps:
         self.starting += 1
         replica = self._new()
         yield self.env.timeout(self.fleet.scaling.delay)
@@ -229,7 +231,7 @@ class _Run:
         self.ready.remove(replica)
         self._lives[replica] = self._lives[replica][0], self.env.now
 
-    def lose_zone(self, at: float) -> Iterator[Any]:
+    def lose_zone(self, at: float) -> Steps:
         yield self.env.timeout(at)
         # Clients notice when the answer should have come.
         for replica in [each for each in self.ready if each.zone == 0]:
