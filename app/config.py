@@ -137,7 +137,7 @@ class Settings(BaseSettings):
         description="text, or json: one object a line with request id, trace id, key, model and the time of each stage",
     )
     keys: Path | None = Field(
-        default=None, description="file of API keys; with it, everything but /livez and /readyz needs a key"
+        default=None, description="file of API keys; with it, everything but the page, /livez and /readyz needs a key"
     )
     key_per_minute: int = Field(
         default=0,
