@@ -28,7 +28,7 @@ export class Gone extends Error {}
 export async function ask(path, { method = "POST", query = {}, headers = {}, body, signal, waiting } = {}) {
   const address = new URL(path, ROOT);
   for (const [name, value] of Object.entries(query)) {
-    if (value !== null && value !== undefined && value !== "") address.searchParams.set(name, value);
+    if (value !== null && value !== undefined) address.searchParams.set(name, value);
   }
   for (let tries = 1; ; tries += 1) {
     const answer = await send(address, { method, headers: { ...headers, ...authorization() }, body, signal });

@@ -7,8 +7,8 @@ const QUALITY = 0.92;
 const BETWEEN = 400; // milliseconds between two frames that are looked at
 
 /** A photo as a JPEG; null where the dialog was closed without one. */
-export function takePhoto({ title = "Take a photo", facing = "user" } = {}) {
-  return open({ title, facing, hint: "Look straight ahead, with light on the face." }, ({ video, done, actions }) => {
+export function takePhoto() {
+  return open({ title: "Take a photo", facing: "user", hint: "Look straight ahead, with light on the face." }, ({ video, done, actions }) => {
     const take = async () => done(await frame(video));
     const button = h("button", { type: "button", class: "primary", onclick: take }, icon("camera"), "Take the photo");
     actions.append(button);

@@ -26,12 +26,14 @@ function nodes(children) {
 }
 
 const PATHS = {
+  card: "M3 5.5h18v13H3zM6 9h4.5v5H6zM14 9h1.5v1.5H14zM17 9h1.5v1.5H17zM14 12.5h1.5V14H14zM17 12h1v2h-1M6 16.2h5",
+  portrait: "M12 2.5c4.7 0 8 4.2 8 9.5s-3.3 9.5-8 9.5-8-4.2-8-9.5 3.3-9.5 8-9.5M12 7a3 3.3 0 1 0 0 6.6A3 3.3 0 1 0 12 7M6.5 18.8c.6-2 2.8-3 5.5-3s4.9 1 5.5 3",
   check: "M4 12.5l5 5L20 6.5",
   cross: "M6 6l12 12M18 6L6 18",
-  warning: "M12 4l9 16H3zM12 10v4.500M12 17v.5",
-  unknown: "M9 9.500a3 3 0 1 1 4.2 2.700c-.8.4-1.2 1-1.2 1.800v.5M12 17.500v.5",
-  clock: "M12 3.500a8.5 8.5 0 1 0 0 17 8.5 8.5 0 0 0 0-17M12 7.500V12l3 2",
-  camera: "M4 8h3l1.5-2.500h7L17 8h3v11H4zM12 10a3.3 3.3 0 1 0 0 6.6 3.3 3.3 0 0 0 0-6.6",
+  warning: "M12 4l9 16H3zM12 10v4.5M12 17v.5",
+  unknown: "M9 9.5a3 3 0 1 1 4.2 2.7c-.8.4-1.2 1-1.2 1.8v.5M12 17.5v.5",
+  clock: "M12 3.5a8.5 8.5 0 1 0 0 17 8.5 8.5 0 0 0 0-17M12 7.5V12l3 2",
+  camera: "M4 8h3l1.5-2.5h7L17 8h3v11H4zM12 10a3.3 3.3 0 1 0 0 6.6 3.3 3.3 0 0 0 0-6.6",
 };
 
 /** A line drawing that says nothing which the text beside it does not say. */

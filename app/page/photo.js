@@ -7,29 +7,32 @@ const pickers = new Set();
 let shared = null; // the last photo of a person: other views offer it
 
 /**
- * `onphoto(blob)` is called with each photo. `share`: whether other views may offer it. `camera()` opens the camera and
- * gives a photo, by default of the person in front.
+ * `onphoto(blob)` is called with each photo. `share`: whether other views may offer it. `open()` opens the camera and
+ * gives a photo, by default of the person in front, or null.
  */
 export class Picker {
+  #alt;
+  #blank;
   #preview;
   #share;
   #onphoto;
 
-  constructor({ label, hint, onphoto, share = true, camera = () => takePhoto({}) }) {
+  constructor({ label, hint, onphoto, share = true, alt = "The photo that you chose", blank = "portrait", open = () => takePhoto() }) {
     this.#share = share;
+    this.#alt = alt;
     this.#onphoto = onphoto;
     const id = unique("photo");
     this.input = h("input", { id, type: "file", accept: "image/*", class: "hidden-input", onchange: () => this.#chosen() });
     this.again = h("button", { type: "button", class: "quiet", hidden: true, onclick: () => this.take(shared) }, "Use the same photo");
     this.#preview = h("div", { class: "preview", hidden: true });
-    const open = async () => this.take(await camera());
     this.element = h(
       "div",
       { class: "picker", role: "group", "aria-label": label },
+      (this.#blank = h("div", { class: "blank" }, icon(blank))),
       this.#preview,
       h("div", { class: "actions" },
         h("span", { class: "file" }, this.input, h("label", { for: id, class: "button" }, label)),
-        h("button", { type: "button", onclick: open }, icon("camera"), "Camera"),
+        h("button", { type: "button", onclick: async () => this.take(await open()) }, icon("camera"), "Camera"),
         this.again,
       ),
       h("p", { class: "soft" }, hint ?? "Or drop it here, or paste it."),
@@ -51,10 +54,11 @@ export class Picker {
   take(blob) {
     if (!blob) return;
     if (this.#share) shared = blob;
-    const image = h("img", { alt: "The photo that you chose" });
+    const image = h("img", { alt: this.#alt });
     image.addEventListener("error", () => fill(this.#preview, h("p", { class: "soft" }, "This browser cannot show the photo. The service may still read it.")), { once: true });
     fill(this.#preview, show(image, blob));
     this.#preview.hidden = false;
+    this.#blank.hidden = true;
     this.refresh();
     this.#onphoto(blob);
   }
