@@ -13,6 +13,7 @@ NO_SETTINGS = {
     "CAMEO_REVISION",  # what an image was built from, for manifests of versions trained in it
     "CAMEO_URL",  # of the command cameo: which service to ask
     "CAMEO_API_KEY",  # the key for it
+    "CAMEO_CHROMIUM",  # of the tests of the page: which browser to use
 }
 ORIGIN = re.compile(r"\*|https?://[^\s/,*]+")
 

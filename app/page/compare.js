@@ -30,9 +30,9 @@ class Compare {
       h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "The pictures side by side" }, this.sheet),
       h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "The figures" },
         h("table", {},
-          h("caption", { class: "soft" }, "Similarity: cosine of a face recogniser, 1 is the photo itself. PSNR and MS-SSIM: how close the pixels are."),
           h("thead", {}, h("tr", {}, ["What", "Bytes", "Similarity", "PSNR", "MS-SSIM"].map((text) => h("th", { scope: "col" }, text)))),
           this.rows)),
+      h("p", { class: "soft" }, "Similarity: cosine of a face recogniser, 1 is the photo itself. PSNR and MS-SSIM: how close the pixels are."),
     );
     this.empty = h("p", { class: "empty" }, "The same face in the same bytes, from each, appears here once there is a photo.");
     this.form = h("form", { class: "options", onsubmit: (event) => { event.preventDefault(); this.#compare(); } },

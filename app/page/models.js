@@ -50,8 +50,8 @@ function model({ name, version, isDefault, manifest, digest }) {
 
 function byRate(rates) {
   return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Quality by size" },
+    h("p", { class: "soft" }, "Means by size, without search. Similarity: cosine of the recogniser SFace, 1 is the photo itself."),
     h("table", {},
-      h("caption", { class: "soft" }, "Means by size, without search. Similarity: cosine of the recogniser SFace, 1 is the photo itself."),
       h("thead", {}, h("tr", {}, ["Bytes", "Similarity"].map(head), h("td", { class: "bar-cell" }), ["PSNR", "MS-SSIM"].map(head))),
       h("tbody", {}, rates.map(({ bytes, identity, psnr, ms_ssim }) => h("tr", {},
         h("th", { scope: "row" }, bytes.max.toFixed(0)),
