@@ -3,12 +3,10 @@
 import io
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
-from playwright.sync_api import Browser, sync_playwright
 
 from tests.faces import astronaut
 
@@ -22,14 +20,10 @@ def find() -> str | None:
     return os.environ.get("CAMEO_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
 
 
-@contextmanager
-def launch(camera: Path) -> Iterator[Browser]:
-    """A Chromium whose camera sees the frames of a file in MJPEG."""
+def options(camera: Path) -> dict[str, Any]:
+    """For Playwright's ``launch``: this browser, whose camera sees the frames of a file in MJPEG."""
     arguments = ["--use-fake-device-for-media-stream", f"--use-file-for-fake-video-capture={camera}"]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=find(), args=arguments)
-        yield browser
-        browser.close()
+    return {"executable_path": find(), "args": arguments}
 
 
 def desk_scene(card: bytes) -> bytes:

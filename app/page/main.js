@@ -30,7 +30,7 @@ function route({ focus }) {
   fill(main, view.made.element);
   view.made.enter?.();
   current = view;
-  document.title = `${view.name} – Cameo`;
+  document.title = `${view.name} · Cameo`;
   links.forEach((link) => (link.hash === `#${found}` ? link.setAttribute("aria-current", "page") : link.removeAttribute("aria-current")));
   if (focus) {
     scrollTo(0, 0);

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
 
 from app.api.access import make
 from cameo.cards import SigningKey, make_keys
@@ -23,6 +23,7 @@ from tests.service.server import ROOT, Server, serve
 PREFIX = "/cameo"
 WIDTHS = {390: 844, 1280: 900}
 REFUSED = "Failed to load resource: the server responded with a status of "  # how the console has each problem
+GONE = "Failed to load resource: net::ERR_INTERNET_DISCONNECTED"
 WAIT = 60_000  # milliseconds, on a busy machine
 CLAIMS = {"full_name": "Eileen Collins", "date_of_birth": "1956-11-19", "gender": "female", "nationality": "US"}
 
@@ -71,13 +72,15 @@ def browser(desk: Desk, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Br
         pytest.skip(browsers.MISSING)
     camera = tmp_path_factory.mktemp("camera") / "desk.mjpeg"
     camera.write_bytes(browsers.desk_scene(desk.card))
-    with browsers.launch(camera) as browser:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(**browsers.options(camera))
         yield browser
+        browser.close()
 
 
 @pytest.fixture(params=WIDTHS)
 def context(request: pytest.FixtureRequest, browser: Browser, desk: Desk) -> Iterator[BrowserContext]:
-    """At each width."""
+    """At each width, or at one: see ``narrow`` and ``wide``."""
     size = {"width": request.param, "height": WIDTHS[request.param]}
     with browser.new_context(viewport=size, reduced_motion="reduce", accept_downloads=True) as context:  # type: ignore[arg-type]
         context.set_default_timeout(WAIT)
@@ -86,17 +89,19 @@ def context(request: pytest.FixtureRequest, browser: Browser, desk: Desk) -> Ite
 
 
 class Visit:
-    """A page, and what went wrong in it. ``refusals``: how many problems of the service are meant to come."""
+    """A page, and what went wrong in it: how many requests failed, what else the console says, who else was asked."""
 
     def __init__(self, page: Page, base: str) -> None:
         self.page, self.base = page, base
-        self.refused, self.errors, self.elsewhere = 0, [], []  # type: int, list[str], list[str]
+        self.refused = 0
+        self.errors: list[str] = []
+        self.elsewhere: list[str] = []
         page.on("console", self._console)
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.on("request", lambda request: self._request(request.url))
 
     def _console(self, message: ConsoleMessage) -> None:
-        if message.text.startswith(REFUSED):
+        if message.text.startswith((REFUSED, GONE)):
             self.refused += 1
         elif message.type in {"error", "warning"}:
             self.errors.append(message.text)
@@ -109,17 +114,24 @@ class Visit:
 @pytest.fixture
 def visit(context: BrowserContext, desk: Desk) -> Iterator[Callable[[str], Page]]:
     """Opens a view. At the end nothing was refused, nothing failed, and nobody else was asked."""
+    context.add_init_script(f"sessionStorage.setItem('cameo-api-key', '{desk.secret}')")
     yield from _visits(context, desk, refusals=False)
 
 
 @pytest.fixture
 def visit_refused(context: BrowserContext, desk: Desk) -> Iterator[Callable[[str], Page]]:
     """The same where the service has to refuse something."""
+    context.add_init_script(f"sessionStorage.setItem('cameo-api-key', '{desk.secret}')")
+    yield from _visits(context, desk, refusals=True)
+
+
+@pytest.fixture
+def visit_without_key(context: BrowserContext, desk: Desk) -> Iterator[Callable[[str], Page]]:
+    """The same in a tab that has no API key yet."""
     yield from _visits(context, desk, refusals=True)
 
 
 def _visits(context: BrowserContext, desk: Desk, *, refusals: bool) -> Iterator[Callable[[str], Page]]:
-    context.add_init_script(f"sessionStorage.setItem('cameo-api-key', '{desk.secret}')")
     visits: list[Visit] = []
 
     def open_(view: str) -> Page:
@@ -135,13 +147,15 @@ def _visits(context: BrowserContext, desk: Desk, *, refusals: bool) -> Iterator[
 
 
 AXE = Axe()
+narrow = pytest.mark.parametrize("context", [390], indirect=True)
+wide = pytest.mark.parametrize("context", [1280], indirect=True)
 
 
 def check_accessibility(page: Page) -> None:
     """axe-core finds nothing serious in what is shown now, in either colour scheme."""
-    for scheme in ("light", "dark"):
+    for scheme, rules in (("light", {}), ("dark", {"runOnly": ["color-contrast"]})):
         page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-        found = AXE.run(page, options={"resultTypes": ["violations"]}).response["violations"]
+        found = AXE.run(page, options={"resultTypes": ["violations"], **rules}).response["violations"]
         serious = [
             (each["id"], [node["html"] for node in each["nodes"]], each["nodes"][0]["failureSummary"])
             for each in found

@@ -10,7 +10,8 @@ _EVENT = """([kind, data]) => {
   transfer.items.add(new File([bytes], "photo.png", { type: "image/png" }));
   const at = document.querySelector(kind === "drop" ? ".picker" : "body");
   const more = kind === "drop" ? { dataTransfer: transfer } : { clipboardData: transfer };
-  at.dispatchEvent(new (kind === "drop" ? DragEvent : ClipboardEvent)(kind, { bubbles: true, cancelable: true, ...more }));
+  const event = kind === "drop" ? DragEvent : ClipboardEvent;
+  at.dispatchEvent(new event(kind, { bubbles: true, cancelable: true, ...more }));
 }"""
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.page.conftest import WAIT, Desk, check_accessibility
+from tests.page.conftest import WAIT, Desk, check_accessibility, narrow, wide
 from tests.page.pictures import drop, paste, upload
 from tests.service.pictures import FACE, PHOTO, group, png
 
@@ -44,6 +44,7 @@ def test_from_a_photo_to_a_payload(visit: Visit, desk: Desk) -> None:
     assert base64.b64decode(asked.json()["payload"]) == payload, "the page asks for what anybody gets"
 
 
+@wide
 def test_the_slider_needs_no_photo_until_it_rests(visit: Visit) -> None:
     page = visit("enrol")
     upload(page, PHOTO)
@@ -90,6 +91,7 @@ def test_a_card_is_made_and_saved(visit: Visit, desk: Desk) -> None:
     expect(page.get_by_role("heading", name="Enrol")).to_be_hidden()
 
 
+@narrow
 def test_what_cannot_be_on_a_card_is_said_at_its_field(visit_refused: Visit) -> None:
     page = visit_refused("enrol")
     upload(page, PHOTO)
@@ -105,6 +107,7 @@ def test_what_cannot_be_on_a_card_is_said_at_its_field(visit_refused: Visit) -> 
     check_accessibility(page)
 
 
+@wide
 @pytest.mark.parametrize("way", [drop, paste])
 def test_a_photo_may_be_dropped_or_pasted(visit: Visit, way: Callable[[Page, bytes], None]) -> None:
     page = visit("enrol")
@@ -125,6 +128,7 @@ def test_a_photo_from_the_camera(visit: Visit) -> None:
     assert page.locator(".preview .box").count() == 1
 
 
+@wide
 def test_doubts_are_shown(visit: Visit) -> None:
     page = visit("enrol")
     upload(page, png(group().rotate(90, expand=True)))
@@ -135,6 +139,7 @@ def test_doubts_are_shown(visit: Visit) -> None:
     check_accessibility(page)
 
 
+@narrow
 def test_a_service_that_signs_nothing_says_how_it_would(visit: Visit) -> None:
     page = visit("models")
     page.route("**/readyz", lambda route: route.fulfill(json=route.fetch().json() | {"card_issuer": None}))

@@ -61,7 +61,9 @@ def entries(server: Server, **fields: Any) -> list[dict[str, Any]]:
         time.sleep(0.01)
 
 
-NEED_A_KEY = "/docs /openapi.json /models /metrics /nothing /page/nothing /static-offline-docs/favicon.png".split()
+NEED_A_KEY = (
+    "/docs", "/openapi.json", "/models", "/metrics", "/nothing", "/page/nothing", "/static-offline-docs/favicon.png",
+)  # fmt: skip
 
 
 def test_everything_but_the_page_and_the_probes_needs_a_key(guarded: Guarded) -> None:
