@@ -13,6 +13,7 @@ NO_SETTINGS = {
     "CAMEO_REVISION",  # what an image was built from, for manifests of versions trained in it
     "CAMEO_URL",  # of the command cameo: which service to ask
     "CAMEO_API_KEY",  # the key for it
+    "CAMEO_CHROMIUM",  # of the tests of the page: which browser to use
 }
 ORIGIN = re.compile(r"\*|https?://[^\s/,*]+")
 
@@ -137,7 +138,7 @@ class Settings(BaseSettings):
         description="text, or json: one object a line with request id, trace id, key, model and the time of each stage",
     )
     keys: Path | None = Field(
-        default=None, description="file of API keys; with it, everything but /livez and /readyz needs a key"
+        default=None, description="file of API keys; with it, everything but the page, /livez and /readyz needs a key"
     )
     key_per_minute: int = Field(
         default=0,

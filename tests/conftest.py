@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests import browser
 from tests.tiny import calibrate, publish_tiny
 
 settings.register_profile("cameo", deadline=None)  # no test asserts a time
@@ -32,3 +33,8 @@ def tiny_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--regenerate", action="store_true", help="write tests/golden anew from the model store")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if browser.find() is None:
+        terminalreporter.write_line(f"tests/page in a browser: left out. {browser.MISSING}", yellow=True)
