@@ -34,16 +34,15 @@ from cameo.cli.parts.job import Done, Driver, sort
 from cameo.cli.parts.sources import Piece, Unread
 from cameo.cli.parts.target import Target
 
-BLOCK_BYTES = 4 * 2**20  # of photos, that go to an actor together
+BLOCK_PHOTOS, BLOCK_BYTES = 32, 4 * 2**20  # that go to an actor together, unless one photo is larger
 TRIES = 3
 STORE_BYTES = 512 * 2**20  # of blocks on their way, on this machine
 
 BLOCK = pa.schema({"path": pa.string(), "id": pa.string(), "data": pa.large_binary(), "error": pa.string()})
 
 
-@ray.remote(num_cpus=0)
 class Ledger:
-    """Which digests are done, or on their way; one for a job."""
+    """An actor, one for a job: which digests are done, or on their way."""
 
     def __init__(self, done: set[bytes]) -> None:
         self._done = done
@@ -74,7 +73,7 @@ class Photos(Datasource):
         ledger = self._ledger
         return [
             ReadTask(
-                lambda index=index, piece=piece: _blocks(index, piece, ledger),
+                partial(_blocks, index, piece, ledger),
                 BlockMetadata(num_rows=piece.photos, size_bytes=None, input_files=None, exec_stats=None),
                 BLOCK,
             )
@@ -86,7 +85,7 @@ def _blocks(index: int, piece: Piece, ledger: Any) -> Iterator[pa.Table]:
     waiting: list[Photo | Unread] = []
     first = size = 0
     for number, photo in enumerate(sources.read(piece)):
-        if size >= BLOCK_BYTES:
+        if size >= BLOCK_BYTES or len(waiting) == BLOCK_PHOTOS:
             yield _block(index, first, waiting, ledger)
             waiting, first, size = [], number, 0
         waiting.append(photo)
@@ -142,19 +141,17 @@ class Cluster:
         self._address, self._workers, self._device = address, workers, device
 
     def __enter__(self) -> Self:
-        here = self._address == "local"
+        options: dict[str, Any] = {}
+        if self._address == "local":
+            options = {
+                "num_cpus": self._workers, "object_store_memory": STORE_BYTES, "include_dashboard": False,
+                "_node_ip_address": "127.0.0.1",
+            }  # fmt: skip
         try:
-            ray.init(
-                self._address, logging_level=logging.WARNING, log_to_driver=False,
-                **(
-                    {"include_dashboard": False, "object_store_memory": STORE_BYTES, "_node_ip_address": "127.0.0.1"}
-                    | ({"num_cpus": self._workers} if self._workers else {})
-                    if here
-                    else {}
-                ),
-            )  # fmt: skip
+            ray.init(self._address, logging_level=logging.ERROR, log_to_driver=False, **options)
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise Failure(f"Ray at {self._address}: {error}") from error
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -180,13 +177,14 @@ def _drive(
     context.enable_progress_bars = False  # the command has its own
     context.max_errored_blocks = -1  # said below
     context.execution_options.verbose_progress = False
-    ledger = Ledger.remote(target.done)
+    actor: Any = ray.remote(Ledger)
+    ledger = actor.options(num_cpus=0).remote(target.done)
     told = ray.data.read_datasource(
         Photos(pieces, ledger), compute=TaskPoolStrategy(min(workers, len(pieces))), num_cpus=0,
         override_num_blocks=len(pieces),
     ).map_batches(
         Compressor, fn_constructor_args=(store, device, threads, settings), batch_size=None, batch_format="pyarrow",
-        compute=ActorPoolStrategy(size=workers), max_restarts=-1, max_task_retries=TRIES, **needs,
+        compute=ActorPoolStrategy(size=workers), ray_remote_args_fn=partial(dict, max_task_retries=TRIES), **needs,
     )  # fmt: skip
     ended = new = 0
     for row in told.iter_rows():

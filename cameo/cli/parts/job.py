@@ -47,8 +47,7 @@ def run(
     failed = 0
     passing: list[Unread] = []
     with alone(address), Target(address) as target:
-        target.open()
-        settings = target.settle(settings, probe.model, probe.version)
+        settings = target.open(settings, probe.model, probe.version)
         for done in driver(pieces, target, settings):
             for row in done.rows:
                 failed += row["error"] is not None
@@ -96,4 +95,5 @@ def sort(results: Sequence[photos.Result]) -> tuple[list[Row], list[Unread]]:
 def _probe(source: "cameo.Cameo | cameo.Client", settings: dict[str, Any]) -> "cameo.results.Compressed":
     """Whether the settings can be met, and by which version: before anything is written or started."""
     grey = Image.new("RGB", (PROBE_SIDE, PROBE_SIDE), "grey")
-    return source.compress(grey, **settings | {"frame": "asis", "effort": settings["effort"] and "fast"})
+    quick = {"frame": "asis", "effort": settings["effort"] or "fast", "likeness": settings["likeness"] or False}
+    return source.compress(grey, **settings | quick)

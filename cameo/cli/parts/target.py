@@ -29,11 +29,10 @@ SECONDS = 30.0  # of work that an end in the middle may cost
 class Target:
     """A context manager. Failure where another job writes it; Wrong where it is of a job with other ``settings``."""
 
-    def __init__(self, address: str, rows: int = ROWS, seconds: float = SECONDS) -> None:
+    def __init__(self, address: str) -> None:
         self.address = address.rstrip("/")
         self.done: set[bytes] = set()
         """Digests of the photos that have a row."""
-        self._rows, self._seconds = rows, seconds
         self._waiting: list[Row] = []
         self._since = time.monotonic()
         self._next = 0
@@ -45,24 +44,28 @@ class Target:
         if kind is None or not issubclass(kind, Failure):  # what was done before an error is kept
             self.flush()
 
-    def open(self) -> None:
-        """Read what is done, and let no job that began earlier write any more."""
+    def open(self, asked: dict[str, Any], model: str, version: int) -> dict[str, Any]:
+        """Read what is done, and let no job that began earlier write any more.
+
+        The settings that the job began with: as they are ``asked`` for, by the model and version of its first run.
+        """
         names = sorted(name for name in self._names() if name.endswith(".parquet"))
         for name in names:
             self.done.update(_ids(name))
         self._next = 1 + max((_number(name) for name in names), default=0)
+        settings = self._settle(asked, model, version)
         self._write([])
+        return settings
 
-    def settle(self, asked: dict[str, Any], model: str, version: int) -> dict[str, Any]:
-        """Of the settings, those that the job began with: a model that was the default then, and its version."""
+    def _settle(self, asked: dict[str, Any], model: str, version: int) -> dict[str, Any]:
         at = places.join(self.address, JOB)
-        mine = {"settings": asked, "model": model, "version": version}
+        mine: dict[str, Any] = {"settings": asked, "model": model, "version": version}
         try:
             places.create(at, json.dumps(mine).encode())
         except FileExistsError:
             mine = json.loads(places.read(at))
         if mine["settings"] != asked:
-            said = ", ".join(f"{name} {value}" for name, value in mine["settings"].items() if value is not None)
+            said = ", ".join(f"{name} {value}" for name, value in sorted(mine["settings"].items()) if value is not None)
             raise Wrong(
                 f"{self.address} is of a job with other settings, {said or 'the defaults'}; go on with those, or give "
                 "another -o"
@@ -78,7 +81,7 @@ class Target:
         if not self._waiting:
             self._since = time.monotonic()
         self._waiting.append(row)
-        if len(self._waiting) >= self._rows or time.monotonic() - self._since > self._seconds:
+        if len(self._waiting) >= ROWS or time.monotonic() - self._since >= SECONDS:
             self.flush()
 
     def flush(self) -> None:
