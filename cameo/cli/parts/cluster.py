@@ -12,6 +12,7 @@ not done.
 import json
 import logging
 import os
+import warnings
 from collections.abc import Iterator
 from functools import partial
 from typing import Any, Self
@@ -179,13 +180,15 @@ def _drive(
     context.execution_options.verbose_progress = False
     actor: Any = ray.remote(Ledger)
     ledger = actor.options(num_cpus=0).remote(target.done)
-    told = ray.data.read_datasource(
-        Photos(pieces, ledger), compute=TaskPoolStrategy(min(workers, len(pieces))), num_cpus=0,
-        override_num_blocks=len(pieces),
-    ).map_batches(
-        Compressor, fn_constructor_args=(store, device, threads, settings), batch_size=None, batch_format="pyarrow",
-        compute=ActorPoolStrategy(size=workers), ray_remote_args_fn=partial(dict, max_task_retries=TRIES), **needs,
-    )  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that max_task_retries will get another name
+        told = ray.data.read_datasource(
+            Photos(pieces, ledger), compute=TaskPoolStrategy(min(workers, len(pieces))), num_cpus=0,
+            override_num_blocks=len(pieces),
+        ).map_batches(
+            Compressor, fn_constructor_args=(store, device, threads, settings), batch_size=None, batch_format="pyarrow",
+            compute=ActorPoolStrategy(size=workers), max_restarts=-1, max_task_retries=TRIES, **needs,
+        )  # fmt: skip
     ended = new = 0
     for row in told.iter_rows():
         each = json.loads(row["told"])
