@@ -1,4 +1,4 @@
-"""As many photos as wanted, made from those in a folder: cropped, brightened and compressed anew, each one different."""
+"""As many photos as wanted, made from those in a folder: cropped, brightened, compressed anew, and all different."""
 
 import io
 import tarfile
