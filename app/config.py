@@ -174,11 +174,11 @@ class Settings(BaseSettings):
 
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:
-    """A sentence for each ``CAMEO_*`` variable that is no setting: somebody believes that it does something."""
+    """A sentence for each ``CAMEO_*`` variable that is not a setting: somebody believes that it does something."""
     prefix = Settings.model_config["env_prefix"]
     known = {prefix + name.upper() for name in Settings.model_fields}
     wrong = sorted(name for name in environment if name.startswith(prefix) and name not in known | NO_SETTINGS)
-    return [f"{name} is no setting{_meant(name, known)}" for name in wrong]
+    return [f"{name} is not a setting{_meant(name, known)}" for name in wrong]
 
 
 def _meant(name: str, known: set[str]) -> str:

@@ -7,7 +7,7 @@ import click
 
 from cameo.cli import files, show
 from cameo.cli.group import Wrong, about, say
-from cameo.cli.options import as_json, model_options, open_here, store_options
+from cameo.cli.options import as_json, model_options, open_here, search_options, store_options
 
 
 @click.command(
@@ -35,6 +35,7 @@ Examples:
 @click.option("--number", metavar="TEXT", help="Number of the card or person.")
 @click.option("--expires", type=click.DateTime(["%Y-%m-%d"]), metavar="YYYY-MM-DD", help="Last day, UTC.")
 @model_options
+@search_options
 @click.option("--max-bytes", type=click.IntRange(min=1), metavar="N", help="Largest payload of a photo, bytes.")
 @click.option("--dpi", type=click.Choice(["300", "600"]), default="300", show_default=True, help="Of a PNG.")
 @files.output_option
@@ -43,7 +44,7 @@ Examples:
 def command(
     face: str, signing_key: str, name: str | None, birth: datetime | None, sex: str | None, nationality: str | None,
     number: str | None, expires: datetime | None, model: str | None, version: int | None, max_bytes: int | None,
-    dpi: str, output: str | None, as_json: bool, **store: Any,
+    dpi: str, effort: Any, frame: Any, output: str | None, as_json: bool, **store: Any,
 ) -> None:  # fmt: skip
     """Make a signed card with the FACE of a photo, or of a payload.
 
@@ -63,7 +64,7 @@ def command(
             card = c.card(
                 files.payload(data), {key: value for key, value in claims.items() if value is not None}, signing_key,
                 expires=expires.date() if expires else None, max_bytes=max_bytes,
-                model=model, version=version,
+                model=model, version=version, effort=effort, frame=frame,
             )  # fmt: skip
             if suffix:
                 card.save(str(output), dpi=int(dpi))

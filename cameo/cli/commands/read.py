@@ -1,6 +1,5 @@
 """``cameo read``."""
 
-import base64
 from typing import Any
 
 import click
@@ -33,30 +32,16 @@ def command(card: str, issuers: str | None, output: str | None, as_json: bool, *
     with about(files.label(card)):
         data = files.read(card)
         with open_here(**store) as c:
-            found = c.read_card(_text(data) or data, issuers=issuers)
+            found = c.read_card(files.card(data), issuers=issuers)
             face = c.reconstruct(found.payload) if output and found.payload else None
     if output and face is None:
         say(f"{files.label(card)}: the card has no face that is read here")
     elif output and face is not None:
         face.save(output)
-    claims = found.claims.given()
-    facts = {
-        "state": found.state, "detail": found.detail, "issuer": found.issuer,
-        "expires": found.expires and found.expires.isoformat(), "claims": claims,
-        "payload": found.payload and base64.b64encode(found.payload).decode(),
-    }  # fmt: skip
     if as_json:
-        show.emit(facts)
+        show.emit(show.card_facts(found))
     else:
+        facts = {"issuer": found.issuer, **found.claims.given()}
         click.echo(f"{found.state}: {found.detail}")
-        click.echo("\n".join(f"  {name}: {value}" for name, value in {"issuer": found.issuer, **claims}.items()))
+        click.echo("\n".join(f"  {name}: {value}" for name, value in facts.items()))
     return 0 if found.is_valid else CANNOT
-
-
-def _text(data: bytes) -> str | None:
-    """Of a QR code, where a file holds that and no picture."""
-    try:
-        text = data.decode("ascii").strip()
-    except UnicodeDecodeError:
-        return None
-    return text or None

@@ -92,6 +92,13 @@ def test_a_decision(photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert invoke("compress", str(photo), "--effort", "fast", "-o", "face.cameo")[0] == 0
     code, said = invoke("verify", str(photo), "face.cameo")
     assert (code, said.split(":")[0]) == (0, "match")
+    assert invoke("key", ISSUER)[0] == 0
+    signed = ("--key", "office.example.key.pem", "--effort", "fast", "-o", "card.png")
+    assert invoke("card", str(photo), *signed)[0] == 0
+    code, said = invoke("verify", str(photo), "card.png", "--issuers", ".", "--json")
+    assert (code, json.loads(said)["decision"], json.loads(said)["card"]["state"]) == (0, "match", "valid")
+    code, said = invoke("verify", str(photo), "card.png")
+    assert (code, said.split(",")[0]) == (1, "card not valid: unknown-issuer")
     stripes = np.zeros((512, 512, 3), np.uint8)
     Image.fromarray(stripes).save("nobody.png")
     assert invoke("verify", "nobody.png", "face.cameo")[0] == 1
