@@ -1,21 +1,20 @@
-"""Files, and objects of S3, Google Cloud or Azure, by their address: a path, or s3://bucket/name, gs:// or az://.
+"""Files, and objects of an object store, by their address: a path, or s3://bucket/name, gs:// or az://.
 
-Credentials, endpoint and region come from the environment, as obstore reads it: AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL
-and so on. Everything here raises OSError that names the address.
+What goes wrong is an OSError, or in an object store a CameoError.
 """
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO
 
 from cameo.cli.folder import photos
 from cameo.pictures.junk import is_junk
 
 if TYPE_CHECKING:
-    from obstore.store import ObjectStore
+    from cameo.store.bucket import Bucket
+
+MOST_BYTES = 2**30  # of one photo or part, to be read at once
 
 
 def is_remote(address: str) -> bool:
@@ -30,46 +29,39 @@ def find(address: str) -> list[str]:
     """Addresses of a file, or of all in a folder or under a prefix, at any depth and without hidden ones; sorted."""
     if not is_remote(address):
         return photos.find([address])
-    with _errors(address):
-        import obstore  # noqa: PLC0415 - an extra
-
-        store, path = _split(address)
-        found = [str(each["path"]) for page in obstore.list(store, path or None) for each in page]
-        if not found and path:
-            obstore.head(store, path)  # FileNotFoundError, where it is no object either
-            found = [path]
-    root = address.removesuffix(path)
+    bucket, path = _split(address)
+    found = [each.path for each in bucket.list(path or None)]
+    if not found and path and bucket.holds(path):
+        found = [path]
     inside = (name for name in found if not any(part.startswith(".") for part in name[len(path) :].split("/")))
-    return [root + name for name in sorted(inside) if not is_junk(name)]
+    return [join(bucket.url, name) for name in sorted(inside) if not is_junk(name)]
 
 
 def read(address: str) -> bytes:
     if not is_remote(address):
         return Path(address).read_bytes()
-    with _errors(address):
-        import obstore  # noqa: PLC0415
-
-        return bytes(obstore.get(*_split(address)).bytes())
+    bucket, path = _split(address)
+    return bucket.get(path, MOST_BYTES)[0]
 
 
 def reader(address: str) -> BinaryIO:
     """A file to read and seek in."""
     if not is_remote(address):
         return Path(address).open("rb")
-    with _errors(address):
-        import obstore  # noqa: PLC0415
-
-        return cast("BinaryIO", obstore.open_reader(*_split(address)))
+    bucket, path = _split(address)
+    return bucket.reader(path)
 
 
 def create(address: str, data: bytes) -> None:
     """All of a new file, or nothing. FileExistsError where there is one, whoever else writes it at the same time."""
     if is_remote(address):
-        with _errors(address):
-            import obstore  # noqa: PLC0415
+        from cameo.store.bucket import Conflict  # noqa: PLC0415 - an extra
 
-            store, path = _split(address)
-            obstore.put(store, path, data, mode="create", use_multipart=False)
+        bucket, path = _split(address)
+        try:
+            bucket.put(path, data, create=True)
+        except Conflict:
+            raise FileExistsError(None, "it is there already", address) from None
         return
     target = Path(address)
     partial = target.with_name(f".{target.name}.{os.getpid()}")
@@ -88,35 +80,14 @@ def create(address: str, data: bytes) -> None:
         os.close(folder)
 
 
-def _split(address: str) -> "tuple[ObjectStore, str]":
+def _split(address: str) -> "tuple[Bucket, str]":
     scheme, _, rest = address.partition("://")
-    bucket, _, path = rest.partition("/")
-    return _store(f"{scheme}://{bucket}"), path.rstrip("/")
+    name, _, path = rest.partition("/")
+    return _bucket(f"{scheme}://{name}"), path.rstrip("/")
 
 
 @cache
-def _store(url: str) -> "ObjectStore":
-    from obstore.store import from_url  # noqa: PLC0415
+def _bucket(url: str) -> "Bucket":
+    from cameo.store.bucket import Bucket  # noqa: PLC0415 - an extra
 
-    options: dict[str, Any] = {}
-    if os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://"):  # a server of one's own, without TLS
-        options["client_options"] = {"allow_http": True}
-    return from_url(url, **options)
-
-
-@contextmanager
-def _errors(address: str) -> Iterator[None]:
-    try:
-        yield
-    except ImportError:
-        raise OSError(None, "object stores need obstore: pip install obstore", address) from None
-    except FileNotFoundError:
-        raise FileNotFoundError(None, "there is no such object, nor any under this prefix", address) from None
-    except Exception as error:
-        import obstore.exceptions  # noqa: PLC0415
-
-        if isinstance(error, obstore.exceptions.AlreadyExistsError):
-            raise FileExistsError(None, "it is there already", address) from None
-        if not isinstance(error, obstore.exceptions.BaseError | ValueError):
-            raise
-        raise OSError(None, str(error).partition("\n")[0], address) from error
+    return Bucket(url)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from cameo.cli.folder.photos import Photo
 from cameo.cli.group import Wrong
 from cameo.cli.parts import places
+from cameo.errors import CameoError
 
 PIECE_FILES = 64  # photos that are files of their own
 ROWS = 16  # of a Parquet file, in memory at a time
@@ -39,7 +40,7 @@ class Unread(NamedTuple):
 
 
 def find(addresses: Sequence[str], column: str, target: str) -> list[Piece]:
-    """What there is, but for the target. Wrong where a Parquet file has no such column; OSError."""
+    """What there is, but for the target. Wrong where a Parquet file has no such column; OSError, CameoError."""
     found: dict[str, None] = {}
     for address in addresses:
         found |= dict.fromkeys(places.find(address))
@@ -73,14 +74,14 @@ def read(piece: Piece) -> Iterator[Photo | Unread]:
         else:
             for address in piece.addresses:
                 yield _file(address)
-    except (OSError, tarfile.TarError, EOFError) as error:
+    except (CameoError, OSError, tarfile.TarError, EOFError) as error:
         yield Unread(first, _said(error))
 
 
 def _file(address: str) -> Photo | Unread:
     try:
         return _photo(address, places.read(address))
-    except OSError as error:
+    except (CameoError, OSError, ValueError) as error:  # ValueError: too large
         return Unread(address, _said(error))
 
 

@@ -8,7 +8,7 @@ no lock can be left behind by a job that was killed. In a folder on this machine
 import io
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -49,7 +49,7 @@ class Target:
 
         The settings that the job began with: as they are ``asked`` for, by the model and version of its first run.
         """
-        names = sorted(name for name in self._names() if name.endswith(".parquet"))
+        names = sorted(name for name in places.find(self.address) if name.endswith(".parquet"))
         for name in names:
             self.done.update(_ids(name))
         self._next = 1 + max((_number(name) for name in names), default=0)
@@ -99,12 +99,6 @@ class Target:
                 f"{self.address}: another job has begun to write it, and this one stops; what it had written is kept"
             ) from None
         self._next += 1
-
-    def _names(self) -> Iterable[str]:
-        try:
-            return places.find(self.address)
-        except FileNotFoundError:
-            return []
 
 
 @contextmanager
