@@ -31,4 +31,4 @@ def tiny_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--regenerate", action="store_true", help="write tests/golden anew from the model store")
+    parser.addoption("--regenerate", action="store_true", help="write tests/golden for new versions")

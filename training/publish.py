@@ -15,6 +15,7 @@ from safetensors.torch import save
 
 from cameo.coder import answer
 from cameo.errors import RefusedVersion, StoreError
+from cameo.store import forever
 from cameo.store.manifest import Draft, Tokens, Training
 from cameo.store.publish import next_version, publish
 from cameo.store.reader import StoredVersion, read_version, scan
@@ -74,8 +75,8 @@ def finished(folder: Path) -> Run:
 def publish_run(run: Run, store: Path, setting: Setting, licence: str, *, even_if_worse: bool = False) -> StoredVersion:
     """Measure the weights of a finished run, as they will be stored, and publish them as the next version.
 
-    ValueError for a model that is worse than the version it would replace; StoreError when the store cannot be
-    written. Either way the store stays as it was.
+    In a store with the file FOREVER it is listed there. ValueError for a model that is worse than the version it would
+    replace; StoreError when the store cannot be written. Either way the store stays as it was.
     """
     if not store.is_dir():
         raise StoreError(f"The model store {store} does not exist; make the folder first.", root=str(store))
@@ -121,16 +122,18 @@ def publish_run(run: Run, store: Path, setting: Setting, licence: str, *, even_i
         licence=licence,
     )  # fmt: skip
     try:
-        return publish(
+        stored = publish(
             store, draft, weights=save(run.weights), dtype="float16", card=card(draft),
             check=lambda stored: round_trip(stored, default, setting),
         )  # fmt: skip
+        forever.add(store, *stored.key)
     except OSError as error:
         raise StoreError(
             f"Version {draft.version} of {draft.name} cannot be written into {store}: {error.strerror or error}. "
             "The store is as it was.",
             root=str(store),
         ) from error
+    return stored
 
 
 def highest(store: Path, name: str) -> Trained | None:
