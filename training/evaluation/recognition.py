@@ -348,8 +348,8 @@ def markdown(result: dict[str, Any]) -> str:
         (more, less), (most, least) = rise["rise"], rise["groups"]
         ratio = f"; {_cell(rise['ratio'])} times as much" if rise["ratio"] else ""
         lines.append(
-            f"- {rise['label']}, {rise['recogniser']}, {rise['attribute']}: FNMR at 0.1% rises by {more:.3f} ({most}) and "
-            f"{less:.3f} ({least}){ratio}"
+            f"- {rise['label']}, {rise['recogniser']}, {rise['attribute']}: FNMR at 0.1% rises by {more:.3f} ({most}) "
+            f"and {less:.3f} ({least}){ratio}"
         )
     return "\n".join(lines) + "\n"
 
