@@ -37,7 +37,7 @@ from training.evaluation.verification import FALSE_MATCHES, RECOGNISERS, Judge, 
 
 Row = dict[str, Any]
 
-FITTED = 1500  # portraits, for templates
+FITTED = 1000  # portraits, for templates
 TRIED = 12  # references on which the best side of a codec is found
 STRICT = list(FALSE_MATCHES).index("fnmr_01")  # at which groups are compared
 EVERYBODY = "everybody"
@@ -196,7 +196,8 @@ class Setting:
             size_R = [SIDE * SIDE * 3] * len(self.references)
         else:
             size_R = [path.stat().st_size for path in self._files(contender)]
-        return self._measured({"label": contender.label, **contender.facts()}, np.array(size_R, np.float64), vectors)
+        row = {"label": contender.label, "budget": getattr(contender, "budget", None), **contender.facts()}
+        return self._measured(row, np.array(size_R, np.float64), vectors)
 
     def templates(self, size: int, fit: Faces) -> Measured:
         """Each recogniser's own template of so many bytes."""
