@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import cameo
-from cameo.store import Registry
+from cameo.store import Registry, StoredVersion
 from tests.faces import astronaut
 from training.evaluation.charts import rates
 from training.plots import png
@@ -38,9 +38,9 @@ Row = dict[str, Any]
 
 def default_version() -> tuple[str, str]:
     """NAME/VERSION that serves by default, and the SHA-256 of its manifest."""
-    registry: Registry[None] = Registry(STORE, lambda stored: None)
+    registry: Registry[StoredVersion] = Registry(STORE, lambda stored: stored)
     registry.open()
-    stored = registry.get(None, None).stored
+    stored = registry.get().model
     name, version = stored.key
     return f"{name}/{version}", stored.digest
 
