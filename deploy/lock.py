@@ -19,7 +19,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 LOCKS = {
     "bench": ["dev", "bench"],
     "dev": ["dev"],
-    "serve": ["serve"],
+    "serve": ["serve", "objects"],  # the image, whose models may be in a bucket
     "training": ["training"],
     "ray": ["serve", "ray"],
     "build": PROJECT["build-system"]["requires"],
