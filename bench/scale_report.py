@@ -120,7 +120,7 @@ def _saturation(costs: dict[str, Any]) -> str:
 
 
 def _fleets(rows: list[dict[str, Any]]) -> str:
-    head = ["autoscaler", "replicas at most", "refused at first", "broken, sent again", "given up", "99% within, s"]
+    head = ["autoscaler", "replicas at most", "refusals a request", "broken, sent again", "given up", "99% within, s"]
     return _table(
         [*head, "core hours paid", "of them used"],
         [
