@@ -293,6 +293,7 @@ def test_both_autoscalers_want_the_same(render: Any) -> None:
     thresholds = {each["name"]: float(each["metadata"]["threshold"]) for each in scaled["triggers"]}
     assert thresholds["busy-cores"] == cores * cpu["resource"]["target"]["averageUtilization"] / 100
     assert thresholds["backlog"] == float(backlog["pods"]["target"]["averageValue"])
+    assert all('namespace="cameo"' in each["metadata"]["query"] for each in scaled["triggers"]), "no other fleet's"
     hpa = of(render("with hpa"), "HorizontalPodAutoscaler")["spec"]
     assert scaled["advanced"]["horizontalPodAutoscalerConfig"]["behavior"] == hpa["behavior"]
     assert (scaled["minReplicaCount"], scaled["maxReplicaCount"]) == (hpa["minReplicas"], hpa["maxReplicas"])
