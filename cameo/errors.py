@@ -34,6 +34,7 @@
     │   ├── UnknownVersion        404
     │   ├── RefusedVersion        503       in the store, but it failed verification
     │   ├── VersionExists         409       versions are immutable
+    │   ├── StoreUnavailable      503       an object store that does not answer, or refuses the credentials
     │   └── NotCalibrated         422       no threshold to decide with, for a version and a recogniser
     ├── RequestError                        the HTTP request
     │   ├── BadRequest            400
@@ -221,6 +222,10 @@ class RefusedVersion(StoreError):
 
 class VersionExists(StoreError):
     status, type, title = 409, "version-exists", "A published version is never replaced"
+
+
+class StoreUnavailable(StoreError):
+    status, type, title = 503, "store-unavailable", "The model store does not answer"
 
 
 class NotCalibrated(StoreError):

@@ -27,7 +27,7 @@ from cameo.jobs import Job, Timings, run
 from cameo.pictures.classical import CODECS
 from cameo.pictures.read import Photo, bytes_of_no_picture, read
 from cameo.results import Comparison, Compressed, ModelVersion, Verified
-from cameo.store import Registry
+from cameo.store import Cache, Registry, open_store
 from cameo.work import Pipeline, compressed, require_one_vae, require_vae, unpacked
 
 if TYPE_CHECKING:
@@ -46,7 +46,8 @@ AHEAD = 2  # photos for each thread that are read, or done, before they are aske
 class Cameo:
     """Compresses faces, and draws them again. Safe to use from several threads; a context manager.
 
-    ``store`` is the folder of a model store, by default the one that comes with the package. ``device``: auto, cpu,
+    ``store`` is the folder of a model store, or the URL of one in an object store, as ``s3://bucket/store``; by default
+    the one that comes with the package. ``cache`` keeps what comes from object stores. ``device``: auto, cpu,
     cuda or cuda:N; ``backend``: auto, torch or onnx. ``effort`` is the default of all calls: by default ``good`` for
     one photo and ``fast`` for many. ``detector`` and ``recogniser`` name ONNX files of your own, YuNet and SFace.
     ``max_pixels`` bounds what a photo may have.
@@ -58,9 +59,9 @@ class Cameo:
     def __init__(
         self, store: str | os.PathLike[str] | None = None, *, device: str = "auto", backend: str = "auto",
         effort: Effort | None = None, detector: Path | None = None, recogniser: Path | None = None,
-        max_pixels: int = MAX_PIXELS,
+        max_pixels: int = MAX_PIXELS, cache: Cache | None = None,
     ) -> None:  # fmt: skip
-        self.store = Path(store) if store is not None else shipped_store()
+        self.store = open_store(shipped_store() if store is None else store, cache)
         self.device = choose(device)
         self._max_pixels = max_pixels
         self._pipeline = Pipeline(self.device.torch, detector=detector, recogniser=recogniser, effort=effort)

@@ -30,7 +30,7 @@ from cameo.nn.search import ROUNDS
 from cameo.pictures.decode import Decoded, decode_scaled, megapixels
 from cameo.pictures.encode import encode
 from cameo.results import Comparison, Compressed, Verified
-from cameo.store import Entry, Registry
+from cameo.store import Cache, Entry, Registry, open_store
 from cameo.work import Pipeline
 
 log = logging.getLogger("cameo.service")
@@ -68,7 +68,7 @@ class Service:
         )  # the same product as for a request, to the bit
         self.scheduler = Scheduler(workers, queue_seconds, metrics)
         self.registry: Registry[Coder] = Registry(
-            settings.store,
+            open_store(settings.store, Cache(settings.cache, settings.cache_mb * 2**20)),
             lambda stored: Coder(stored, self.device.torch, settings.backend),
             settings.model_memory_mb * 2**20,
         )

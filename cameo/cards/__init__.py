@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from cameo.cards.bare import bare_qr
     from cameo.cards.card import MEDIA_TYPES, Card, make_card, require_drawable
     from cameo.cards.claims import Claims
     from cameo.cards.keys import Issuers, SigningKey, load_issuers, make_keys
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from cameo.cards.token import Token, is_text, unpack
 
 _HOMES = {
+    "bare_qr": "bare",
     "MEDIA_TYPES": "card", "Card": "card", "make_card": "card", "require_drawable": "card",
     "Claims": "claims",
     "Issuers": "keys", "SigningKey": "keys", "load_issuers": "keys", "make_keys": "keys",
@@ -27,7 +29,7 @@ _HOMES = {
 }  # fmt: skip
 
 __all__ = [
-    "MEDIA_TYPES", "Card", "Claims", "Issuers", "ReadCard", "SigningKey", "State", "Token", "is_text",
+    "MEDIA_TYPES", "Card", "Claims", "Issuers", "ReadCard", "SigningKey", "State", "Token", "bare_qr", "is_text",
     "load_issuers", "make_card", "make_keys", "ndef_message", "only_card", "read_picture", "read_text",
     "require_drawable", "unpack",
 ]  # fmt: skip

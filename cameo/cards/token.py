@@ -163,7 +163,7 @@ def _time(value: Any) -> datetime | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _LATEST:
-        raise DamagedCard("a time in the card is no number of seconds")
+        raise DamagedCard("a time in the card is not a number of seconds")
     return datetime.fromtimestamp(value, UTC)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -16,9 +17,20 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 SOURCE = ("url", "key", "timeout", "store", "device")
 
+
+def _store_exists(_: click.Context, parameter: click.Parameter, where: str | None) -> str | None:
+    """A slip of the pen in a path is a wrong option; what is behind a URL shows when it is opened."""
+    if where is not None and "://" not in where and not Path(where).is_dir():
+        raise click.BadParameter(f"Directory {where!r} does not exist.", param=parameter)
+    return where
+
+
 _store = (
     click.option(
-        "--store", type=click.Path(exists=True, file_okay=False), help="Model store; by default the package's."
+        "--store",
+        callback=_store_exists,
+        metavar="FOLDER|URL",
+        help="Model store: a folder, or s3://bucket/prefix, gs:// or az://; by default the package's.",
     ),
     click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:N]", help="Where models run."),
 )

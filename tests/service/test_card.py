@@ -108,6 +108,11 @@ def test_a_payload_becomes_a_card(desk: httpx.Client) -> None:
     problem(desk.post("/card", json=body), "damaged-payload", 400)
 
 
+def test_who_signs_is_said_before_anybody_asks(desk: httpx.Client, api: httpx.Client) -> None:
+    assert desk.get("/readyz").json()["card_issuer"] == "https://office.example"
+    assert api.get("/readyz").json()["card_issuer"] is None
+
+
 def test_states_of_cards(desk: httpx.Client, folder: Path, tmp_path: Path) -> None:
     other = SigningKey.load(folder / "other.example.key.pem")
     stranger = SigningKey.load(make_keys("https://stranger.example", tmp_path)[0])
