@@ -49,7 +49,7 @@ def s3(s3_process: S3, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> S3:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--regenerate", action="store_true", help="write tests/golden anew from the model store")
+    parser.addoption("--regenerate", action="store_true", help="write tests/golden for new versions")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
