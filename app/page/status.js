@@ -13,7 +13,7 @@ const WORDS = {
   "too-many-pixels": ["This picture is too large.", "Use one with fewer pixels."],
   "body-too-large": ["This file is too large.", "Use a smaller one."],
   "no-card": ["No QR code was found in this picture.", "Hold the card flat and close, without glare, until its code is sharp."],
-  "not-a-card": ["This QR code is not a card.", "It was made by something else. The code of a card begins with a person's face."],
+  "not-a-card": ["This QR code is not a card.", "Something else made it, or it holds a face without a signature."],
   "damaged-card": ["This card cannot be read: a part of its text is missing or changed.", "Take another picture of it."],
   "card-too-large": ["This does not fit on a card.", "Shorten what is longest, or allow fewer bytes for the face."],
   "cannot-draw": ["A letter cannot be printed.", "No font of the service has it."],
@@ -37,8 +37,8 @@ export class Status {
   }
 
   /**
-   * Do `work(more)`, whose `more` goes with each request. A run that is still going is dropped. Returns whether it came
-   * to its end.
+   * Do `work(more)`, whose `more` goes with each request, and show the sentence that it returns, if any. A run that is
+   * still going is dropped. Returns whether it came to its end.
    */
   async run(text, work, again = null) {
     this.stop();
@@ -46,8 +46,8 @@ export class Status {
     const waiting = (seconds) => (seconds ? this.wait(seconds) : this.busy(text));
     this.busy(text);
     try {
-      await work({ signal: controller.signal, waiting });
-      if (this.#controller === controller) this.clear();
+      const said = await work({ signal: controller.signal, waiting });
+      if (this.#controller === controller) said ? this.say(said) : this.clear();
       return true;
     } catch (error) {
       if (this.#controller === controller && !controller.signal.aborted) this.fail(error, again);

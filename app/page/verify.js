@@ -22,7 +22,7 @@ export class Decision {
     this.rate = h("select", { id: `${id}-rate`, onchange: () => this.#photo && this.#decide() },
       RATES.map(([value, text]) => h("option", { value, selected: value === 0.001 }, text)));
     this.picker = new Picker({ label: "Choose a photo", hint: "A photo that was taken now. Or drop it here, or paste it.", onphoto: (photo) => this.#begin(photo) });
-    this.outcome = h("div", { class: "outcome" });
+    this.outcome = h("div", { class: "outcome", "aria-live": "polite" });
     this.element = h("section", { class: "verify", "aria-labelledby": id },
       h("h3", { id }, "Is this the person?"),
       h("div", { class: "columns even" },
@@ -56,7 +56,7 @@ export class Decision {
     const doubts = warnings.map(({ detail }) => detail);
     if (frame.faces > 1) doubts.unshift(`There are ${frame.faces} faces in the photo. The most prominent one was compared: it is marked.`);
     return [
-      h("div", { class: `verdict ${kind}`, role: "status" }, icon(match ? "check" : "cross"),
+      h("div", { class: `verdict ${kind}` }, icon(match ? "check" : "cross"),
         h("div", {},
           h("h4", {}, match ? "The same person" : "Not the same person"),
           h("p", {}, match && !trusted ? "But the card is not valid, so this says nothing about who it is." : match ? "The photo shows the person on the card." : "Look at both, and ask for another document."))),
