@@ -21,6 +21,7 @@ LOCKS = {
     "dev": ["dev"],
     "serve": ["serve"],
     "training": ["training"],
+    "ray": ["serve", "ray"],
     "build": PROJECT["build-system"]["requires"],
     "sbom": ["cyclonedx-bom==7.5.0"],  # writes what the image holds as CycloneDX
 }

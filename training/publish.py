@@ -15,13 +15,14 @@ from safetensors.torch import save
 
 from cameo.coder import answer
 from cameo.errors import RefusedVersion, StoreError
+from cameo.store import Store, open_store
 from cameo.store.manifest import Draft, Tokens, Training
 from cameo.store.publish import next_version, publish
-from cameo.store.reader import StoredVersion, read_version, scan
+from cameo.store.reader import StoredVersion
 from training.evaluation.bootstrap import summary
 from training.evaluation.evaluate import Row, Setting, add_judging
 from training.evaluation.measure import Measured
-from training.evaluation.trained import Run, Trained, at_default_rate, at_rates, from_run, from_store, read_run
+from training.evaluation.trained import Run, Trained, at, at_default_rate, at_rates, from_run, from_store, read_run
 from training.kinds import kind_of
 
 log = logging.getLogger("cameo.training")
@@ -45,7 +46,7 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         "--validation", type=Path, nargs="+", required=True,
         help="prepared data sets, whose split val is measured on: people not trained on",
     )  # fmt: skip
-    c.add_argument("--store", type=Path, default=Path("model_store"), help="model store; default: model_store")
+    c.add_argument("--store", default="model_store", help="model store, a folder or s3://...; default: model_store")
     c.add_argument("--licence", required=True, help="the terms that the training data puts on the weights")
     add_judging(c)
     c.add_argument("--even-if-worse", action="store_true", help="publish whatever the comparison says")
@@ -57,9 +58,11 @@ def _publish(options: argparse.Namespace) -> int:
     setting = Setting.of(
         options.validation, "val", judge=options.judge, lpips=options.lpips, faces=options.faces, pairs=options.pairs
     )
-    stored = publish_run(run, options.store, setting, options.licence, even_if_worse=options.even_if_worse)
-    print(f"published {stored.folder}, tag {stored.tag.hex()}")
-    print((stored.folder / "card.md").read_text())
+    store = open_store(options.store)
+    stored = publish_run(run, store, setting, options.licence, even_if_worse=options.even_if_worse)
+    name, version = stored.key
+    print(f"published {name}/{version} in {store}, tag {stored.tag.hex()}")
+    print(card(stored.manifest))
     return 0
 
 
@@ -71,14 +74,16 @@ def finished(folder: Path) -> Run:
     return run
 
 
-def publish_run(run: Run, store: Path, setting: Setting, licence: str, *, even_if_worse: bool = False) -> StoredVersion:
+def publish_run(
+    run: Run, store: Store | Path | str, setting: Setting, licence: str, *, even_if_worse: bool = False
+) -> StoredVersion:
     """Measure the weights of a finished run, as they will be stored, and publish them as the next version.
 
-    ValueError for a model that is worse than the version it would replace; StoreError when the store cannot be
-    written. Either way the store stays as it was.
+    In a store with the file FOREVER it is listed there. ValueError for a model that is worse than the version it would
+    replace; StoreError when the store cannot be written. Either way the store stays as it was.
     """
-    if not store.is_dir():
-        raise StoreError(f"The model store {store} does not exist; make the folder first.", root=str(store))
+    store = open_store(store)
+    store.look()  # an hour of measuring is in vain where there is no store
     trained = from_run(run)
     with tempfile.TemporaryDirectory(prefix="cameo-") as folder:
         default = at_default_rate(trained)
@@ -133,13 +138,13 @@ def publish_run(run: Run, store: Path, setting: Setting, licence: str, *, even_i
         ) from error
 
 
-def highest(store: Path, name: str) -> Trained | None:
+def highest(store: Store, name: str) -> Trained | None:
     """The highest version of a name that can be used; the log names those above it that cannot."""
-    for folder in reversed([folder for folder in scan(store) if folder.parent.name == name]):
+    for key in reversed([key for key in store.look()[0] if key[0] == name]):
         try:
-            return from_store(read_version(folder))
+            return at(store, key)
         except (RefusedVersion, ValueError) as error:
-            log.warning("not compared with %s/%s: %s", name, folder.name, error)
+            log.warning("not compared with %s/%s: %s", *key, error)
     return None
 
 

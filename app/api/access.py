@@ -52,7 +52,7 @@ class Key(NamedTuple):
 def make(name: str, per_minute: int | None = None) -> tuple[str, str]:
     """A new key: the secret for the client, and the line for the keys file; ValueError for a malformed name."""
     if not NAME.fullmatch(name):
-        raise ValueError(f"{name!r} is no name: up to 64 letters, digits, dots, dashes and underscores")
+        raise ValueError(f"{name!r} is not a valid name: up to 64 letters, digits, dots, dashes and underscores")
     secret = "cameo_" + secrets.token_urlsafe(32)
     return secret, " ".join([name, _hash(secret)] + ([] if per_minute is None else [str(per_minute)]))
 

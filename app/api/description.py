@@ -29,6 +29,7 @@ PAYLOAD_ERRORS = (
     errors.ForeignPayload, errors.UnknownTag, errors.NotAcceptable, errors.BodyTooLarge, errors.UnsupportedMediaType,
     errors.RefusedVersion, errors.Overloaded, errors.NotReady, errors.DeadlineExceeded,
 )  # fmt: skip
+CARD_ERRORS = (errors.NoCard, errors.NotACard, errors.DamagedCard, errors.InvalidKey)
 # Whatever is asked: what is no HTTP, a query parameter that is not known, a head or a connection too many, a defect.
 ANY_ERRORS = (
     errors.BadRequest, errors.InvalidParameter, errors.HeadTooLarge, errors.TooManyConnections, errors.InternalError,

@@ -11,6 +11,15 @@ const RATES = [
   [0.0001, "1 of 10,000 other people would pass"],
 ];
 
+const DECISIONS = {
+  match: { kind: "good", sign: "check", title: "The same person", text: "The photo shows the person on the card." },
+  "no-match": { kind: "bad", sign: "cross", title: "Not the same person", text: "Look at both, and ask for another document." },
+  "card-not-valid": {
+    kind: "bad", sign: "cross", title: "No match: the card is not valid",
+    text: "Its face is what somebody put there. However alike the two are, this says nothing about who it is.",
+  },
+};
+
 export class Decision {
   #photo = null;
   #card;
@@ -43,23 +52,19 @@ export class Decision {
   #decide() {
     fill(this.outcome);
     this.status.run("Comparing the faces…", async (more) => {
-      const found = await api.verify(this.#photo, this.#card.payload, { fmr: this.rate.value }, more);
+      const found = await api.verify(this.#photo, this.#card.text, { fmr: this.rate.value }, more);
       this.picker.mark(found.frame.box);
       fill(this.outcome, this.#words(found));
     }, () => this.#decide());
   }
 
   #words(found) {
-    const { match, score, threshold, recogniser, warnings, frame } = found;
-    const trusted = this.#card.state === "valid";
-    const kind = match ? (trusted ? "good" : "warn") : "bad";
+    const { decision, score, threshold, recogniser, warnings, frame } = found;
+    const { kind, sign, title, text } = DECISIONS[decision];
     const doubts = warnings.map(({ detail }) => detail);
     if (frame.faces > 1) doubts.unshift(`There are ${frame.faces} faces in the photo. The most prominent one was compared: it is marked.`);
     return [
-      h("div", { class: `verdict ${kind}` }, icon(match ? "check" : "cross"),
-        h("div", {},
-          h("h4", {}, match ? "The same person" : "Not the same person"),
-          h("p", {}, match && !trusted ? "But the card is not valid, so this says nothing about who it is." : match ? "The photo shows the person on the card." : "Look at both, and ask for another document."))),
+      h("div", { class: `verdict ${kind}` }, icon(sign), h("div", {}, h("h4", {}, title), h("p", {}, text))),
       scale(score, threshold),
       doubts.length > 0 && h("ul", { class: "warnings" }, doubts.map((text) => h("li", {}, icon("warning"), text))),
       h("p", { class: "soft" }, `Recogniser ${recogniser.name}.`),

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from cameo.cards.claims import Claims
     from cameo.cards.keys import Issuers, SigningKey, load_issuers, make_keys
     from cameo.cards.ndef import ndef_message
-    from cameo.cards.read import ReadCard, State, read_picture, read_text
+    from cameo.cards.read import ReadCard, State, only_card, read_picture, read_text
+    from cameo.cards.token import Token, is_text, unpack
 
 _HOMES = {
     "bare_qr": "bare",
@@ -23,12 +24,14 @@ _HOMES = {
     "Claims": "claims",
     "Issuers": "keys", "SigningKey": "keys", "load_issuers": "keys", "make_keys": "keys",
     "ndef_message": "ndef",
-    "ReadCard": "read", "State": "read", "read_picture": "read", "read_text": "read",
+    "ReadCard": "read", "State": "read", "only_card": "read", "read_picture": "read", "read_text": "read",
+    "Token": "token", "is_text": "token", "unpack": "token",
 }  # fmt: skip
 
 __all__ = [
-    "MEDIA_TYPES", "Card", "Claims", "Issuers", "ReadCard", "SigningKey", "State", "bare_qr", "load_issuers",
-    "make_card", "make_keys", "ndef_message", "read_picture", "read_text", "require_drawable",
+    "MEDIA_TYPES", "Card", "Claims", "Issuers", "ReadCard", "SigningKey", "State", "Token", "bare_qr", "is_text",
+    "load_issuers", "make_card", "make_keys", "ndef_message", "only_card", "read_picture", "read_text",
+    "require_drawable", "unpack",
 ]  # fmt: skip
 
 

@@ -270,7 +270,7 @@ def test_the_command_that_makes_keys(capsys: pytest.CaptureFixture[str]) -> None
     assert re.fullmatch(r"printer [0-9a-f]{64} 60\n", told.out)
     assert re.search(r"^cameo_[\w-]{43}$", told.err, re.MULTILINE)
     assert main(["key", "no name"]) == 2
-    assert capsys.readouterr().err.startswith("cameo: 'no name' is no name")
+    assert capsys.readouterr().err.startswith("cameo: 'no name' is not a valid name")
 
 
 def test_spans_go_to_a_collector(tiny_store: Path, tmp_path: Path) -> None:

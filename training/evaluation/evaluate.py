@@ -81,7 +81,7 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     c.add_argument("--split", default="val", help="train, val or test of the data sets; default: val")
     c.add_argument("--portraits", type=int, metavar="N", help="evaluate on N portraits only, drawn evenly")
     c.add_argument("--out", type=Path, required=True, help="folder to write to")
-    c.add_argument("--store", type=Path, default=Path("model_store"), help="model store; default: model_store")
+    c.add_argument("--store", default="model_store", help="model store, a folder or s3://...; default: model_store")
     add_judging(c)
     c.add_argument(
         "--codecs", type=listed, default=[], metavar="LIST",
