@@ -34,6 +34,7 @@ def main() -> None:
         key, _ = make_keys("https://office.example", folder)
         (folder / "desk.mjpeg").write_bytes(browser.desk_scene(_png(FACE)))
         with Server(ROOT / "model_store", settings={"CAMEO_CARD_KEY": str(key)}) as server:
+            print(f"service started: {server.start_seconds:.1f} s, {server.workers} workers")
             chromium = playwright.chromium.launch(**browser.options(folder / "desk.mjpeg"))
             for suffix, (width, scheme) in SCHEMES.items():
                 Desk(chromium, f"http://127.0.0.1:{server.port}/", folder, suffix, width, scheme).show()

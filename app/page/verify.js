@@ -16,7 +16,7 @@ const DECISIONS = {
   "no-match": { kind: "bad", sign: "cross", title: "Not the same person", text: "Look at both, and ask for another document." },
   "card-not-valid": {
     kind: "bad", sign: "cross", title: "No match: the card is not valid",
-    text: "Its face is what somebody put there. However alike the two are, this says nothing about who it is.",
+    text: "However alike the two faces are, a card that is not valid says nothing about who it is.",
   },
 };
 
