@@ -72,6 +72,7 @@ class Enrol {
       await this.#draw(this.size.bytes, more);
       this.empty.hidden = true;
       this.work.hidden = this.card.hidden = false;
+      this.result.face.scrollIntoView({ block: "nearest" }); // on a phone it is below the photo
       this.settle(this.size.bytes);
     }, () => this.#begin(photo));
   }
