@@ -35,7 +35,15 @@ T = TypeVar("T")
 def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("weed")
     ports = {f"-{server}.port{kind}": free_port() for server in SERVERS for kind in ("", ".grpc")}
-    command = [str(WEED), "server", "-s3", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3.port.iceberg=0"]
+    command = [
+        str(WEED),
+        "server",
+        "-s3",
+        f"-dir={folder}",
+        "-ip=127.0.0.1",
+        "-ip.bind=127.0.0.1",
+        "-s3.port.iceberg=0",
+    ]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
             [*command, *(f"{name}={port}" for name, port in ports.items())], stdout=log, stderr=log
