@@ -42,6 +42,10 @@ docs: $(VENV)/.dev ## write the pages made from code, then build the site into s
 	$(BIN)/python -m docs.generate
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
+.PHONY: figures
+figures: $(VENV)/.dev ## README's table and the pictures of the docs; ARGS='--measure WORK --faces F --pairs P --fit D' measures first
+	$(BIN)/python -m docs.figures $(ARGS)
+
 release: ## check version, changelog and work tree, then tag: make release TAG=v1.2.0
 	@$(PYTHON) deploy/release.py $(TAG)
 

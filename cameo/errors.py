@@ -20,6 +20,7 @@
     │   ├── NoCard                422       a picture in which no QR code was found
     │   ├── NotACard              422       a QR code of something else
     │   ├── SeveralCards          422       more than one in a picture, where one is expected
+    │   ├── CardWithoutFace       422       none, or none that is a payload of ours
     │   ├── DamagedCard           400       its text cannot be taken apart
     │   ├── CardTooLarge          422       what does not fit into its QR code, its print, or a tag
     │   ├── CannotDraw            422       letters that are in no font
@@ -167,6 +168,10 @@ class SeveralCards(CardError):
     status, type, title = 422, "several-cards", "The picture has several cards"
 
 
+class CardWithoutFace(CardError):
+    status, type, title = 422, "card-without-face", "The card has no face that is read here"
+
+
 class DamagedCard(CardError):
     status, type, title = 400, "damaged-card", "The card is damaged"
 
@@ -272,7 +277,7 @@ class ImageFieldRepeated(RequestError):
 
 
 class PayloadFieldMissing(RequestError):
-    status, type, title = 422, "payload-field-missing", "The form does not have one field named payload"
+    status, type, title = 422, "payload-field-missing", "The form does not have one field with a payload"
 
 
 class BrokenArchive(RequestError):

@@ -215,10 +215,13 @@ class Service:
         return Work(job(), Kind("read card text"), None)
 
     def verify(
-        self, data: bytes, frame: str, coder: Coder, payload: codec.Payload, size: int, fmr: float, timings: Timings
-    ) -> Work[Verified]:
-        """An uploaded picture against a payload of ``size`` bytes. ImageError, NotCalibrated and the like, at once."""
-        job = self.pipeline.verify(self._reader(data), size, coder, payload, fmr, frame=frame, timings=timings)
+        self, data: bytes, reference: bytes, coder: Coder, payload: codec.Payload, *, card: ReadCard | None,
+        fmr: float, frame: str, face: str, timings: Timings,
+    ) -> Work[Verified]:  # fmt: skip
+        """An uploaded picture against a payload, maybe of a card. ImageError, NotCalibrated and the like, at once."""
+        job = self.pipeline.verify(
+            self._reader(data), reference, coder, payload, fmr, card=card, frame=frame, face=face, timings=timings
+        )
         kind = Kind(f"verify {frame} {coder.size}", megapixels(data, self.settings.max_pixels), VERIFY_SECONDS)
         return Work(job, kind, coder.decoding)
 

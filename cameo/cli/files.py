@@ -35,6 +35,13 @@ def write(name: str, data: bytes) -> None:
         Path(name).write_bytes(data)
 
 
+def card(data: bytes) -> bytes | str:
+    """Of a file, which has a picture of a card, or the text of its QR code."""
+    from cameo.cards import is_text  # noqa: PLC0415 - only these commands need it
+
+    return data.decode("ascii") if is_text(data) else data
+
+
 def payload(data: bytes) -> bytes:
     """Of a file, which has a payload or its base64, and maybe a line break at the end.
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 
 from cameo.errors import StoreError, StoreUnavailable
 from cameo.store.base import require_scheme
@@ -96,6 +96,11 @@ class Bucket:
             if len(data) < length:
                 raise FileNotFoundError(errno.ENOENT, f"it ends before its {size} bytes", path)
             yield data
+
+    def reader(self, path: str) -> BinaryIO:
+        """An object to read and seek in, which is asked for a few bytes at a time."""
+        with self._errors(path):
+            return cast("BinaryIO", obstore.open_reader(self._store, path))
 
     def put(
         self, path: str, data: bytes | Path, *, replaces: dict[str, str] | None = None, create: bool = False
