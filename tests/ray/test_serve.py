@@ -147,7 +147,9 @@ def told(answer: httpx.Response) -> tuple[int, bytes, dict[str, str]]:
 
 @pytest.mark.parametrize("request_", REQUESTS, ids=range(len(REQUESTS)))
 def test_answers_are_those_of_the_plain_service(on_ray: OnRay, plain: Server, request_: dict[str, Any]) -> None:
-    assert told(on_ray.client.request(**request_)) == told(plain.client.request(**request_))
+    answer = on_ray.client.request(**request_)
+    assert told(answer) == told(plain.client.request(**request_))
+    assert len(answer.headers.get_list("X-Request-Id")) == 1
 
 
 def test_an_endless_body_is_refused_before_it_is_in_memory(on_ray: OnRay) -> None:
