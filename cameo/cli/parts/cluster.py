@@ -26,6 +26,7 @@ import ray.data
 from ray.data import ActorPoolStrategy, DataContext, TaskPoolStrategy
 from ray.data.block import BlockMetadata
 from ray.data.datasource import Datasource, ReadTask
+from ray.exceptions import RayError
 
 from cameo.cli.folder import photos
 from cameo.cli.folder.photos import Photo
@@ -64,7 +65,7 @@ class Photos(Datasource):
     """Blocks of photos that are new to the ledger."""
 
     def __init__(self, pieces: list[Piece], ledger: Any) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._pieces, self._ledger = pieces, ledger
 
     def estimate_inmemory_data_size(self) -> int | None:
@@ -167,7 +168,14 @@ class Cluster:
         workers = self._workers or (gpus if on_gpu else cpus)
         threads = max(1, cpus // workers) if on_gpu else 1
         needs = {"num_cpus": threads, "num_gpus": 1} if on_gpu else {"num_cpus": 1}
-        return partial(_drive, store, "cuda" if on_gpu else "cpu", workers, threads, needs)
+        return partial(_driven, partial(_drive, store, "cuda" if on_gpu else "cpu", workers, threads, needs))
+
+
+def _driven(drive: Driver, *job: Any) -> Iterator[Done]:
+    try:
+        yield from drive(*job)
+    except RayError as error:
+        raise Failure(f"Ray: {str(error).strip().splitlines()[-1]}") from error
 
 
 def _drive(
