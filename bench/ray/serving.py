@@ -95,13 +95,12 @@ def main() -> None:
         payload = c.compress(grey, model="vqvae-64", frame="asis", likeness=False).payload
     with tempfile.TemporaryDirectory() as temporary, ExitStack() as stack:
         servers: dict[str, Server] = {}
-        makers = {
-            "plain": lambda: Server(STORE, settings=SETTINGS),
-            "Ray Serve, HAProxy": lambda: on_ray(Path(temporary), haproxy=True),
-            "Ray Serve, Python proxy": lambda: on_ray(Path(temporary), haproxy=False),
-        }
-        for name, make in makers.items():
-            servers[name] = stack.enter_context(make())
+        for name, server in {
+            "plain": Server(STORE, settings=SETTINGS),
+            "Ray Serve, HAProxy": on_ray(Path(temporary), haproxy=True),
+            "Ray Serve, Python proxy": on_ray(Path(temporary), haproxy=False),
+        }.items():
+            servers[name] = stack.enter_context(server)
             print(f"{name}: ready after {servers[name].start_seconds:.1f} s", flush=True)
         singles: dict[str, list[float]] = {name: [] for name in servers}
         rates: dict[str, list[float]] = {name: [] for name in servers}
