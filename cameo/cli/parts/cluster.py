@@ -12,6 +12,7 @@ not done.
 import json
 import logging
 import os
+import socket
 import warnings
 from collections.abc import Iterator
 from functools import partial
@@ -38,6 +39,7 @@ from cameo.cli.parts.target import Target
 
 BLOCK_PHOTOS, BLOCK_BYTES = 32, 4 * 2**20  # that go to an actor together, unless one photo is larger
 TRIES = 3
+CONNECT_SECONDS = 10
 STORE_BYTES = 512 * 2**20  # of blocks on their way, on this machine
 
 BLOCK = pa.schema({"path": pa.string(), "id": pa.string(), "data": pa.large_binary(), "error": pa.string()})
@@ -144,6 +146,7 @@ class Cluster:
 
     def __enter__(self) -> Self:
         options: dict[str, Any] = {}
+        _require_listener(self._address)
         if self._address == "local":
             options = {
                 "num_cpus": self._workers, "object_store_memory": STORE_BYTES, "include_dashboard": False,
@@ -169,6 +172,17 @@ class Cluster:
         threads = max(1, cpus // workers) if on_gpu else 1
         needs = {"num_cpus": threads, "num_gpus": 1} if on_gpu else {"num_cpus": 1}
         return partial(_driven, partial(_drive, store, "cuda" if on_gpu else "cpu", workers, threads, needs))
+
+
+def _require_listener(address: str) -> None:
+    """Ray would try for minutes. Failure."""
+    host, _, port = address.rpartition(":")
+    if not port.isdecimal():  # local, auto
+        return
+    try:
+        socket.create_connection((host.rpartition("//")[2], int(port)), CONNECT_SECONDS).close()
+    except OSError as error:
+        raise Failure(f"there is no Ray cluster at {address}: {error}") from error
 
 
 def _driven(drive: Driver, *job: Any) -> Iterator[Done]:
