@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from cameo.errors import StoreError
@@ -16,6 +16,7 @@ NO_SETTINGS = {
     "CAMEO_REVISION",  # what an image was built from, for manifests of versions trained in it
     "CAMEO_URL",  # of the command cameo: which service to ask
     "CAMEO_API_KEY",  # the key for it
+    "CAMEO_CHROMIUM",  # of the tests of the page: which browser to use
 }
 ORIGIN = re.compile(r"\*|https?://[^\s/,*]+")
 
@@ -32,7 +33,7 @@ class Settings(BaseSettings):
         description="address to listen on; one that other machines reach needs CAMEO_KEYS or CAMEO_OPEN",
     )
     port: int = Field(default=8000, ge=0, le=65535, description="TCP port to listen on")
-    store: str = Field(
+    store: Annotated[str, BeforeValidator(str)] = Field(  # a path, too
         default="model_store",
         description="folder of the model store, see model_store/README.md, or s3://bucket/prefix, gs://... or az://...",
     )
@@ -149,7 +150,7 @@ class Settings(BaseSettings):
         description="text, or json: one object a line with request id, trace id, key, model and the time of each stage",
     )
     keys: Path | None = Field(
-        default=None, description="file of API keys; with it, everything but /livez and /readyz needs a key"
+        default=None, description="file of API keys; with it, everything but the page, /livez and /readyz needs a key"
     )
     key_per_minute: int = Field(
         default=0,

@@ -21,12 +21,11 @@ from cameo import cards, codec, latent
 from cameo.coder.coder import Coder
 from cameo.coder.device import choose
 from cameo.comparison import budgets, parse_version, require_codecs
-from cameo.errors import CameoError, NotAnImage, UnknownModel
+from cameo.errors import CameoError, UnknownModel
 from cameo.faces.verification import DEFAULT_FMR
 from cameo.jobs import Job, Timings, run
 from cameo.pictures.classical import CODECS
-from cameo.pictures.read import Photo, read
-from cameo.pictures.sniff import sniff
+from cameo.pictures.read import Photo, bytes_of_no_picture, read
 from cameo.results import Comparison, Compressed, ModelVersion, Verified
 from cameo.store import Cache, Registry, open_store
 from cameo.work import Pipeline, compressed, require_one_vae, require_vae, unpacked
@@ -187,7 +186,7 @@ class Cameo:
         ``frame`` and ``face``: as for :meth:`compress`. ImageError, PayloadError, CardError, InvalidParameter, or
         NotCalibrated where there is no threshold for the payload's version and this recogniser.
         """
-        payload, card = _payload(reference), None
+        payload, card = bytes_of_no_picture(reference), None
         if payload is None:
             card = reference if isinstance(reference, cards.ReadCard) else self.read_card(reference, issuers=issuers)
             payload = card.require_payload()
@@ -255,7 +254,7 @@ class Cameo:
         sign = partial(
             cards.make_card, claims=cards.Claims.of(claims), key=signing, expires=expires, not_before=not_before
         )
-        payload = _payload(face)
+        payload = bytes_of_no_picture(face)
         if payload is not None:
             coder, parts = self._opened(payload)
             source = unpacked(payload, coder, parts)
@@ -314,18 +313,6 @@ def shipped_store() -> Path:
     package = Path(__file__).parent
     inside = package / "model_store"
     return inside if inside.is_dir() else package.parent / "model_store"
-
-
-def _payload(face: "Photo | ReadCard") -> bytes | None:
-    """Itself where it is the bytes of a payload, and not those of a photo."""
-    if not isinstance(face, bytes | bytearray | memoryview):
-        return None
-    data = bytes(face)
-    try:
-        sniff(data)
-    except NotAnImage:
-        return data
-    return None
 
 
 def _pictures(faces: list[NDArray[np.uint8]]) -> list[Image.Image]:

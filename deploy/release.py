@@ -2,17 +2,20 @@
 """Check a release, then tag it: ``make release TAG=v1.2.0``. Only the standard library, so it runs before any install.
 
 Refused: a tag that is not ``v`` and the version of pyproject.toml, a changelog without a dated entry for that version,
-an entry that says nothing, a work tree with changes, a tag that exists.
+an entry that says nothing, a work tree with changes, a tag that exists; a model store that is not what its list FOREVER
+says, and a list without a line that a release since 1.0.0 had.
 """
 
 import argparse
 import re
+import runpy
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+FOREVER = runpy.run_path(str(ROOT / "cameo" / "store" / "forever.py"))  # the package itself needs an installation
 
 
 def problems(tag: str, root: Path) -> list[str]:
@@ -31,7 +34,18 @@ def problems(tag: str, root: Path) -> list[str]:
         found.append(f"CHANGELOG.md's entry for {version} has no date, but '{entry[1]}': write YYYY-MM-DD there.")
     elif not re.search(r"^- ", entry[2], re.MULTILINE):
         found.append(f"CHANGELOG.md's entry for {version} is empty: say what changes, one line with a dash for each.")
-    return found
+    return [*found, *FOREVER["problems"](root / "model_store")]
+
+
+def withdrawn(root: Path) -> list[str]:
+    """Versions that a release since 1.0.0 promised to keep, and that are not on the list any more."""
+    place = f"model_store/{FOREVER['FILE']}"
+    now = (root / place).read_text(encoding="ascii")
+    return [
+        f"{place} had the line '{line}' in {tag}, and has it no more: versions stay for ever."
+        for tag in git(root, "tag", "--list", "v[1-9]*").split()
+        for line in FOREVER["removed"](git(root, "show", f"{tag}:{place}"), now)
+    ]
 
 
 def git(root: Path, *arguments: str) -> str:
@@ -43,7 +57,7 @@ def main() -> int:
     parser.add_argument("tag", help="v and the version: v1.2.0")
     parser.add_argument("--root", type=Path, default=ROOT, help="the repository; default: this one")
     options = parser.parse_args()
-    found = problems(options.tag, options.root)
+    found = problems(options.tag, options.root) + withdrawn(options.root)
     if git(options.root, "status", "--porcelain"):
         found.append("The work tree has changes that are not committed: commit them, or put them aside.")
     if git(options.root, "tag", "--list", options.tag):

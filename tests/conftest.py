@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests import browser
 from tests.s3 import S3, s3_server
 from tests.tiny import calibrate, publish_tiny
 
@@ -48,4 +49,9 @@ def s3(s3_process: S3, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> S3:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--regenerate", action="store_true", help="write tests/golden anew from the model store")
+    parser.addoption("--regenerate", action="store_true", help="write tests/golden for new versions")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if browser.find() is None:
+        terminalreporter.write_line(f"tests/page in a browser: left out. {browser.MISSING}", yellow=True)

@@ -9,7 +9,7 @@ import cv2
 from cameo.errors import CameoError
 from training import default, publish, run, weights, withdraw
 from training.data import augmentations, prepare
-from training.evaluation import calibrate_verification, evaluate
+from training.evaluation import calibrate_verification, evaluate, recognition
 from training.experiments import report
 
 
@@ -22,7 +22,8 @@ def main() -> int:
     )
     commands = parser.add_subparsers(dest="command", required=True)
     for module in (
-        prepare, run, evaluate, publish, default, withdraw, calibrate_verification, report, augmentations, weights,
+        prepare, run, evaluate, recognition, publish, default, withdraw, calibrate_verification, report, augmentations,
+        weights,
     ):  # fmt: skip
         module.add_command(commands)
     options = parser.parse_args()

@@ -79,8 +79,8 @@ def publish_run(
 ) -> StoredVersion:
     """Measure the weights of a finished run, as they will be stored, and publish them as the next version.
 
-    ValueError for a model that is worse than the version it would replace; StoreError when the store cannot be
-    written. Either way the store stays as it was.
+    In a store with the file FOREVER it is listed there. ValueError for a model that is worse than the version it would
+    replace; StoreError when the store cannot be written. Either way the store stays as it was.
     """
     store = open_store(store)
     store.look()  # an hour of measuring is in vain where there is no store

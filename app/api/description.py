@@ -100,7 +100,7 @@ def _complete(document: dict[str, Any], keys_needed: bool, max_deadline_ms: int)
     if keys_needed:
         components["securitySchemes"] = access.SCHEMES
     for path, operations in document["paths"].items():
-        needs_key = keys_needed and path not in access.PROBES
+        needs_key = keys_needed and path not in access.OPEN
         for operation in operations.values():
             for parameter in operation.get("parameters", []):
                 if parameter["name"] == DEADLINE:

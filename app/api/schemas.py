@@ -217,6 +217,9 @@ class ReadyAnswer(_Schema):
     workers: int
     effort: str = Field(description="how hard tokens are searched for where a request does not say")
     effort_reason: str
+    card_issuer: str | None = Field(
+        description="in whose name /card signs; null: the service has no key, CAMEO_CARD_KEY"
+    )
     models: list[str]
     refused: list[RefusedInfo]
     store_problem: str | None = Field(description="why the present state of the store is not served; null if it is")

@@ -104,19 +104,19 @@ def at_nearest_rate(
         return fits, -_squared_error(pixels, result.pixels) if fits else -size
 
     full, *smaller = (max(1, round(len(pixels) * shrink)) for shrink in _SHRINK)
-    result = _highest_quality(pixels, codec, full, target_bytes, count)
+    result = highest_quality(pixels, codec, full, target_bytes, count)
     for side in smaller:
-        rival = _highest_quality(pixels, codec, side, target_bytes, count)
+        rival = highest_quality(pixels, codec, side, target_bytes, count)
         if merit(rival) <= merit(result):
             break  # as the side grows, quality rises and then falls
         result = rival
     return result
 
 
-def _highest_quality(
+def highest_quality(
     pixels: NDArray[np.uint8], codec: str, side: int, target_bytes: int, count: Callable[[bytes], int]
 ) -> CodecResult:
-    """At the highest quality that fits, or at the lowest when none does."""
+    """``pixels`` at a side and at the highest quality that fits, or at the lowest when none does."""
     small = np.array(Image.fromarray(pixels).resize((side, side), Image.Resampling.LANCZOS))
     encoded = functools.cache(functools.partial(codec_bytes, small, codec))
     quality = _QUALITIES[0]

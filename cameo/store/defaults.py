@@ -39,7 +39,8 @@ def change_config(store: Store, change: Callable[[StoreConfig], StoreConfig]) ->
 def withdraw(store: Store | str | os.PathLike[str], key: Key) -> None:
     """Take a version out of the store; payloads of it then have an unknown tag. UnknownVersion.
 
-    StoreError for one that ``store.json`` names: a service would not start with what is left.
+    StoreError for one that ``store.json`` names, for a service would not start with what is left, and for one that is
+    listed in the store's FOREVER.
     """
     store = open_store(store)
     name, version = key

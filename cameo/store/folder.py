@@ -13,7 +13,7 @@ from typing import Any
 from filelock import FileLock
 
 from cameo.errors import StoreError, UnknownVersion, VersionExists
-from cameo.store import reader
+from cameo.store import forever, reader
 from cameo.store.manifest import Draft
 from cameo.store.reader import (
     WEIGHTS,
@@ -121,10 +121,13 @@ class FolderStore:
             raise
         sync(final.parent)
         sync(self.root)
+        forever.add(self.root, *stored.key)
         return replace(stored, folder=final, weights=final / stored.manifest.weights.file)
 
     def withdraw(self, key: Key) -> None:
         folder = self._folder(key)
+        if forever.lists(self.root, *key):
+            raise StoreError(f"{key[0]}/{key[1]} is listed in {forever.FILE}: it stays.", root=str(self))
         hidden = folder.with_name(f".tmp-{folder.name}-{secrets.token_hex(4)}")
         try:
             folder.rename(hidden)

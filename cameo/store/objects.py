@@ -115,8 +115,10 @@ class ObjectStore:
         except Conflict:
             return False
         except StoreUnavailable:
-            if self.read_config()[0] != data:  # it may have been written, and only the answer was lost
+            there, now = self.read_config()
+            if there != data and now == before:  # else it was written, by this or somebody else
                 raise
+            return there == data
         return True
 
     def weights_name(self, sha256: str) -> str:
@@ -156,14 +158,14 @@ class ObjectStore:
         path = _path(key, MANIFEST)
         try:
             self._bucket.put(path, data, create=True)
-        except (Conflict, StoreUnavailable) as error:
-            # A write whose answer was lost may have been done, and tried again against itself.
-            with suppress(OSError, ValueError):
-                if self._bucket.get(path, MOST_JSON_BYTES)[0] == data:
-                    return True
-            if isinstance(error, StoreUnavailable):
-                raise
-            return False
+        except (Conflict, StoreUnavailable):
+            # A write whose answer was lost may have been done, or tried again against itself.
+            try:
+                return self._bucket.get(path, MOST_JSON_BYTES)[0] == data
+            except FileNotFoundError:
+                raise StoreUnavailable(f"{path} could not be written to {self}: try again.", root=str(self)) from None
+            except ValueError:
+                return False
         return True
 
     def _forget_weights(self, key: Key, file: str) -> None:

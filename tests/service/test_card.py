@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -15,10 +16,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import cameo
 from app.config import Settings
 from app.main import create_app
 from cameo.cards import SigningKey, load_issuers, make_card, make_keys, read_text
 from cameo.cards.claims import Claims
+from cameo.errors import CardTooLarge, InvalidParameter, NoCard
+from tests.blocking import CLIENTS
 from tests.service.pictures import FACE, PHOTO, group, png
 from tests.service.server import Server, problem, serve
 
@@ -102,6 +106,11 @@ def test_a_payload_becomes_a_card(desk: httpx.Client) -> None:
     damaged = base64.b64decode(payload)[:-1] + b"\0"
     body = {"payload": base64.b64encode(damaged).decode(), "claims": CLAIMS}
     problem(desk.post("/card", json=body), "damaged-payload", 400)
+
+
+def test_who_signs_is_said_before_anybody_asks(desk: httpx.Client, api: httpx.Client) -> None:
+    assert desk.get("/readyz").json()["card_issuer"] == "https://office.example"
+    assert api.get("/readyz").json()["card_issuer"] is None
 
 
 def test_states_of_cards(desk: httpx.Client, folder: Path, tmp_path: Path) -> None:
@@ -199,6 +208,34 @@ def without_face(key: SigningKey) -> str:
     seed = key.cose.key.private_bytes_raw()
     given, meta = claim169.Claim169Input(full_name="Ada King"), claim169.CwtMetaInput(issuer=key.issuer)
     return str(claim169.encode_with_ed25519(given, meta, seed))
+
+
+@pytest.mark.parametrize("kind", CLIENTS, ids=["Client", "AsyncClient"])
+def test_clients_give_what_the_library_gives(kind: Any, office: Server, folder: Path, tiny_store: Path) -> None:
+    key = folder / "own" / "office.example.key.pem"
+    asked: dict[str, Any] = {"expires": date(2090, 12, 31), "not_before": date(2020, 1, 1), "model": "tiny-vae"}
+    with kind(str(office.client.base_url)) as there, cameo.open(tiny_store, device="cpu", effort="fast") as here:
+        one, other = there.card(PHOTO, CLAIMS, **asked), here.card(PHOTO, CLAIMS, key, **asked)
+        assert type(one) is type(other) is cameo.Card
+        names = ("payload", "claims", "issuer", "not_before", "expires", "qr_version")
+        assert [getattr(one, name) for name in names] == [getattr(other, name) for name in names]
+        assert one.face.tobytes() == other.face.tobytes()
+        picture = one.encode("image/png")
+        (folder / "card.png").write_bytes(picture)
+        shutil.copy(folder / "own" / "office.example.pem", folder)  # which the service trusts anyway
+        for given in (one.text, picture, folder / "card.png"):
+            assert there.read_card(given) == here.read_card(given, issuers=folder)
+            assert there.read_cards(given) == [there.read_card(given)]
+            done, wanted = there.verify(PHOTO, given, fmr=0.01), here.verify(PHOTO, given, issuers=folder, fmr=0.01)
+            assert (done.decision, done.card) == (wanted.decision, wanted.card) == ("match", there.read_card(one.text))
+        assert there.verify(PHOTO, there.read_card(one.text), fmr=0.01).match
+        assert there.card(one.payload, cameo.Claims(full_name="Ada")).payload == one.payload
+        with pytest.raises(NoCard):
+            there.read_card(PHOTO)
+        with pytest.raises(CardTooLarge, match="Nothing was printed"):
+            there.card(PHOTO, {"address": "".join(chr(0x4E00 + 37 * i) for i in range(200)), "guardian": "一" * 100})
+        with pytest.raises(InvalidParameter, match="height"):
+            there.card(PHOTO, {"height": "1.62"})
 
 
 def test_what_does_not_fit_or_cannot_be_is_refused(desk: httpx.Client) -> None:

@@ -21,6 +21,7 @@ CAPTION, GAP = 220, 6
 PAPER = (255, 255, 255)
 RIVALS = {
     "uncompressed": SOFT, "eigenfaces": INK, "webp": "#56b4e9", "avif": "#e69f00", "jxl": "#8c564b", "jpeg": "#7f7f7f",
+    "jpeg2000": "#cc79a7", "template": "#009e73",
 }  # fmt: skip
 
 
@@ -41,6 +42,9 @@ def rates(rows: list[Row]) -> Figure:
             ("LPIPS, lower is better", ("lpips",)),
             ("verification accuracy, SFace", ("verification", "sface", "accuracy")),
             ("verification accuracy, dlib", ("verification", "dlib", "accuracy")),
+            ("similarity, SFace cosine", ("recognisers", "sface", "identity")),
+            ("true pairs missed at FMR 0.1%, SFace", ("recognisers", "sface", "fnmr_01")),
+            ("true pairs missed at FMR 0.1%, dlib", ("recognisers", "dlib", "fnmr_01")),
         )
         if (points := _points(rows, path))
     ]
@@ -75,7 +79,7 @@ def _series(row: Row) -> str:
         return str(row.get("series", row["label"]) if row["kind"] == "model" else row["kind"])
     if row["budget"] is None:
         return f"{row['name']}, fixed quality"
-    return str(row["name"]) if row["container"] else f"{row['name']}, no container"
+    return str(row["name"]) if row.get("container", True) else f"{row['name']}, no container"
 
 
 def _styles(series: list[str]) -> dict[str, dict[str, Any]]:

@@ -102,6 +102,30 @@ class Comparisons:
         samples = [float((drawn_P @ missed_P) / max(1, int(drawn_P @ each_P))) for drawn_P in draws(people)]
         return Bounded(float(missed_P.sum() / each_P.sum()), *interval(samples))
 
+    def missed(
+        self, fmrs: Sequence[float], pair_M2: NDArray[np.int64], among_GP: NDArray[np.bool_]
+    ) -> tuple[Floats, Floats]:
+        """FNMR of mated pairs (reference, probe) at the thresholds for all impostors, within groups of people.
+
+        Returns miss_GF, and miss_SGF of bootstrap samples, in which thresholds and mated pairs vary together: NaN in a
+        sample without anybody of a group.
+        """
+        impostor_RN = self.impostors
+        count = int(impostor_RN.sum())
+        score_C, a_C, b_C = self._highest(impostor_RN, min(count, int(count * CONSIDERED * max(fmrs)) + 1))
+        score_M, person_M = self.score_RN[tuple(pair_M2.T)], self.reference_people[pair_M2[:, 0]]
+        among_GM = among_GP[:, person_M].astype(np.float64)
+
+        def miss(weight_C: NDArray[Any], weight_M: NDArray[Any], total: int) -> Floats:
+            first_F = np.searchsorted(np.cumsum(weight_C), np.array(fmrs) * total, side="right")
+            missed_MF = score_M[:, None] <= score_C[np.minimum(first_F, len(score_C) - 1)]
+            weight_GM = among_GM * weight_M
+            with np.errstate(invalid="ignore"):
+                return np.asarray((weight_GM @ missed_MF) / weight_GM.sum(1, keepdims=True))
+
+        samples = [miss(drawn_P[a_C] * drawn_P[b_C], drawn_P[person_M], total) for drawn_P, total in self._samples()]
+        return miss(np.ones(len(score_C)), np.ones(len(score_M)), count), np.stack(samples)
+
     def _people(self, chosen_RN: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Of references, and of probes."""
         reference, probe = np.nonzero(chosen_RN)

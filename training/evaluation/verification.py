@@ -11,17 +11,20 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from cameo.faces.judge import IdentityJudge, installed_judge
 from training.evaluation.bootstrap import Figure, draws, interval, numbered, rounded
+from training.faceres import FaceRes
 
 Pixels = NDArray[np.uint8]
 
 FOLDS = 10
 FALSE_ACCEPTS = 0.01
 FALSE_MATCHES = {"fnmr_1": 0.01, "fnmr_01": 0.001, "fnmr_001": 0.0001}  # FMR by figure: at 1%, 0.1% and 0.01%
-RECOGNISERS = ("sface", "dlib")
+RECOGNISERS = ("sface", "dlib", "faceres")
+FACERES = Path("weights/faceres.npz")  # where ``python -m training weights`` writes it
 
 
 class Pair(NamedTuple):
@@ -74,6 +77,18 @@ class Dlib:
         return np.asarray(vector / np.linalg.norm(vector))
 
 
+class FaceResJudge:
+    """FaceRes, which was in the losses of ``cameo-128``. FileNotFoundError without its file."""
+
+    def __init__(self, weights: Path = FACERES) -> None:
+        self._network = FaceRes(weights)
+
+    def embed(self, portrait: Pixels) -> NDArray[np.floating[Any]]:
+        x_BHWC = torch.from_numpy(np.ascontiguousarray(portrait))[None] / 127.5 - 1
+        with torch.inference_mode():
+            return np.asarray(self._network(x_BHWC.permute(0, 3, 1, 2))[0].numpy())
+
+
 def installed() -> list[str]:
     """SFace, where it is there: what a model is judged by unless somebody asks for more."""
     return ["sface"] if installed_judge() else []
@@ -92,6 +107,8 @@ def _recogniser(name: str) -> Judge:
             return Dlib()
         except ModuleNotFoundError as error:
             raise ValueError(f"the recogniser dlib is not installed ({error}): pip install -e '.[dlib]'") from error
+    if name == "faceres":
+        return FaceResJudge()
     raise ValueError(f"there is no recogniser {name!r}; known: {', '.join(RECOGNISERS)}")
 
 

@@ -6,7 +6,7 @@ import click
 
 from cameo.cli import files, show
 from cameo.cli.group import CANNOT, about, say
-from cameo.cli.options import as_json, open_here, store_options
+from cameo.cli.options import as_json, issuers_of, open_source, source_options
 
 
 @click.command(
@@ -22,17 +22,18 @@ Examples:
               help="Public keys of the issuers that are trusted.")  # fmt: skip
 @files.output_option
 @as_json
-@store_options
-def command(card: str, issuers: str | None, output: str | None, as_json: bool, **store: Any) -> int:
+@source_options
+def command(card: str, issuers: str | None, output: str | None, as_json: bool, **source: Any) -> int:
     """Read a CARD: a photo or scan of it, or a file with the text of its QR code.
 
     Only `valid` means anything: a trusted issuer signed exactly this, and it is within its time. The exit code is 0
-    for a valid card and 1 for any other. -o writes the face.
+    for a valid card and 1 for any other. -o writes the face. A service that does the work trusts issuers of its own.
     """
     with about(files.label(card)):
         data = files.read(card)
-        with open_here(**store) as c:
-            found = c.read_card(files.card(data), issuers=issuers)
+        trusted = issuers_of(source["url"], issuers)
+        with open_source(**source) as c:
+            found = c.read_card(files.card(data), **trusted)
             face = c.reconstruct(found.payload) if output and found.payload else None
     if output and face is None:
         say(f"{files.label(card)}: the card has no face that is read here")

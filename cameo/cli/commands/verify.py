@@ -6,7 +6,7 @@ import click
 
 from cameo.cli import files, show
 from cameo.cli.group import CANNOT, about
-from cameo.cli.options import as_json, open_here, store_options
+from cameo.cli.options import as_json, framing_options, issuers_of, open_source, source_options, split
 
 if TYPE_CHECKING:
     import cameo
@@ -26,12 +26,9 @@ Examples:
               help="Public keys of the issuers of cards that are trusted.")  # fmt: skip
 @click.option("--fmr", type=click.Choice(["0.01", "0.001", "0.0001"]), default="0.001", show_default=True,
               help="False match rate that is tolerated: the share of other people who would match.")  # fmt: skip
-@click.option("--frame", type=click.Choice(["auto", "asis"]), default="auto", show_default=True,
-              help="auto: find the face; asis: the centre square is the portrait already.")  # fmt: skip
-@click.option("--face", type=click.Choice(["largest", "only"]), default="largest", show_default=True,
-              help="Of several faces in PHOTO: take the most prominent one, or refuse the photo.")  # fmt: skip
+@framing_options
 @as_json
-@store_options
+@source_options
 def command(photo: str, reference: str, issuers: str | None, as_json: bool, **options: Any) -> int:
     """Say whether PHOTO shows the person of REFERENCE, a payload or a card.
 
@@ -39,13 +36,13 @@ def command(photo: str, reference: str, issuers: str | None, as_json: bool, **op
     alike the faces are. A match does not say that a living person was in front of the camera. The exit code is 0 for a
     match and 1 for anything else.
     """
-    store = {name: options.pop(name) for name in ("store", "device")}
+    source, settings = split(options)
+    settings |= {"fmr": float(settings["fmr"]), **issuers_of(source["url"], issuers)}
     with about(files.label(reference)):
         data = files.read(reference)
         given = files.card(data)
-    with about(files.label(photo)), open_here(**store) as c:
-        face = files.payload(data) if given is data else given
-        done = c.verify(files.read(photo), face, issuers=issuers, **options | {"fmr": float(options["fmr"])})
+    with about(files.label(photo)), open_source(**source) as c:
+        done = c.verify(files.read(photo), files.payload(data) if given is data else given, **settings)
     if as_json:
         show.emit(_facts(done))
     else:

@@ -14,6 +14,7 @@ from cameo.codec import unwrap
 from cameo.coder.coder import Coder
 from cameo.errors import StoreError
 from cameo.nn import Model
+from cameo.store import forever
 from cameo.store.reader import read_version
 from tests.tiny import CONFIGS, PROGRESSIVE, tiny_model
 from tests.unit.training.evaluation.test_trained import GRID, grid_model, make_run
@@ -104,6 +105,13 @@ def test_a_progressive_code_is_measured_at_its_rates(
     card = (stored.folder / "card.md").read_text()
     assert "any number of bytes from 32 to 320, by default 96" in card
     assert "| 320 | " in card
+
+
+def test_a_published_version_is_on_the_list_of_those_that_stay(tmp_path: Path, store: Path, setting: Setting) -> None:
+    (store / "FOREVER").touch()
+    publish_run(finished(make_run(tmp_path / "run", *MODELS["grid"])), store, setting, "for tests")
+    assert forever.problems(store) == []
+    assert len(forever.versions(store)) == 1
 
 
 def test_the_same_model_again_is_the_next_version(tmp_path: Path, store: Path, setting: Setting) -> None:

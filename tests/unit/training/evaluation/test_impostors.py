@@ -76,3 +76,23 @@ def test_too_few_comparisons_say_nothing() -> None:
         few.thresholds((0.01, 0.001))
     with pytest.raises(ValueError, match="nobody is in two pictures"):
         few.fnmr(0.5)
+
+
+def test_pairs_that_are_missed_at_the_thresholds_for_all(comparisons: Comparisons) -> None:
+    """Everybody's first picture with their second; of the first half of the people every tenth scores below all."""
+    score_RN = comparisons.score_RN[::2].copy()
+    some = Comparisons(score_RN, np.arange(0, 2 * PEOPLE, 2), comparisons.person_N)
+    pair_M2 = np.stack([np.arange(PEOPLE), np.arange(1, 2 * PEOPLE, 2)], 1)
+    score_RN[tuple(pair_M2[PEOPLE // 2 :].T)] = 0.9
+    among_GP = np.stack([np.ones(PEOPLE, bool), np.arange(PEOPLE) < PEOPLE // 2, np.arange(PEOPLE) >= PEOPLE // 2])
+    fmrs = (0.01, 0.001)
+    miss_GF, miss_SGF = some.missed(fmrs, pair_M2, among_GP)
+    assert miss_GF == pytest.approx(np.array([[6 / 110] * 2, [6 / 55] * 2, [0, 0]]))
+    assert miss_SGF.shape == (50, 3, 2)
+    assert np.nanmin(miss_SGF[:, 1]) < 6 / 55 < np.nanmax(miss_SGF[:, 1])
+    # Between the scores of impostors the threshold counts: as many of them pass as the FMR says.
+    score_RN[tuple(pair_M2[PEOPLE // 2 :].T)] = np.linspace(0.48, 0.51, 55)
+    impostors = np.sort(score_RN[some.impostors])[::-1]
+    for f, fmr in enumerate(fmrs):
+        plainly = np.mean(score_RN[tuple(pair_M2.T)] <= impostors[int(fmr * len(impostors))])
+        assert some.missed(fmrs, pair_M2, among_GP)[0][0, f] == pytest.approx(plainly)
