@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from cameo.errors import StoreError
@@ -33,7 +33,7 @@ class Settings(BaseSettings):
         description="address to listen on; one that other machines reach needs CAMEO_KEYS or CAMEO_OPEN",
     )
     port: int = Field(default=8000, ge=0, le=65535, description="TCP port to listen on")
-    store: str = Field(
+    store: Annotated[str, BeforeValidator(str)] = Field(  # a path, too
         default="model_store",
         description="folder of the model store, see model_store/README.md, or s3://bucket/prefix, gs://... or az://...",
     )
@@ -43,7 +43,7 @@ class Settings(BaseSettings):
     cache: Path | None = Field(
         default=None,
         description="folder for copies of models from an object store; by default cameo-faces in $XDG_CACHE_HOME, or "
-        "~/.cache",
+        "~/.cache; the library, the command and training take it, too",
     )
     cache_mb: int = Field(default=4096, ge=1, description="MiB in that folder; what was used least recently goes")
     model_memory_mb: int = Field(

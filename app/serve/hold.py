@@ -11,6 +11,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.config import Settings
 
+ID = b"x-request-id"
+
 
 class Hold:
     def __init__(self, app: ASGIApp, limit: int) -> None:
@@ -32,6 +34,8 @@ class Hold:
             return message
 
         async def send_and_see(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                _keep_one_id(message)
             await send(message)
             if message["type"] == "http.response.body" and not message.get("more_body", False):
                 answered.set()
@@ -40,6 +44,12 @@ class Hold:
             await self._app(scope, receive_some, send_and_see)
         finally:
             answered.set()
+
+
+def _keep_one_id(start: Message) -> None:
+    """The application's, which comes first; Ray Serve adds another one."""
+    first = next((header for header in start["headers"] if header[0].lower() == ID), None)
+    start["headers"] = [header for header in start["headers"] if header[0].lower() != ID or header is first]
 
 
 def middlewares() -> list[Middleware]:

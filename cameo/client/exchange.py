@@ -23,7 +23,7 @@ Outcome = Compressed | CameoError | OSError
 
 FIRST_PAUSE: Final = 0.1  # seconds; the next one is twice as long
 _PASSING = (Overloaded, RateLimited, NotReady, TooManyConnections)  # with a Retry-After
-_OF_PROXIES = {502, 503, 504}
+_OF_PROXIES = {500, 502, 503, 504}  # 500: Ray Serve's, in place of the others; a service says it as a problem
 
 
 class Read(NamedTuple):

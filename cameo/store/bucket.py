@@ -1,6 +1,7 @@
 """An object store behind a URL: what :mod:`obstore` does, with this project's errors and limits."""
 
 import errno
+import io
 import os
 import re
 from collections.abc import Iterator
@@ -16,10 +17,10 @@ try:
     import obstore
     from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
     from obstore.store import from_url
-except ImportError as error:
-    raise StoreError(
-        "Object stores need the extra objects: pip install 'cameo-faces[objects]'", missing="obstore"
-    ) from error
+except ImportError:  # it is an extra
+    INSTALLED = False
+else:
+    INSTALLED = True
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig
@@ -54,6 +55,10 @@ class Bucket:
 
     def __init__(self, url: str) -> None:
         require_scheme(url)
+        if not INSTALLED:
+            raise StoreError(
+                f"{url} needs the extra objects: pip install 'cameo-faces[objects]'", root=url, missing="obstore"
+            )
         self.url = url.rstrip("/")
         # http is for a server of one's own, which somebody has to name.
         plain = any(os.environ.get(name, "").startswith("http://") for name in ENDPOINTS)
@@ -87,16 +92,20 @@ class Bucket:
         """The first ``size`` bytes of an object, a few at a time. FileNotFoundError, also for one with fewer."""
         for start in range(0, size, CHUNK):
             length = min(CHUNK, size - start)
-            with self._errors(path):
-                data = bytes(obstore.get_range(self._store, path, start=start, length=length))
+            data = self.range(path, start, length)
             if len(data) < length:
                 raise FileNotFoundError(errno.ENOENT, f"it ends before its {size} bytes", path)
             yield data
 
     def reader(self, path: str) -> BinaryIO:
-        """An object to read and seek in, which is asked for a few bytes at a time."""
+        """An object as a file to read and seek in, of which some bytes are asked for at a time."""
         with self._errors(path):
-            return cast("BinaryIO", obstore.open_reader(self._store, path))
+            size = obstore.head(self._store, path)["size"]
+        return cast("BinaryIO", io.BufferedReader(_Ranges(self, path, size), CHUNK))
+
+    def range(self, path: str, start: int, length: int) -> bytes:
+        with self._errors(path):
+            return bytes(obstore.get_range(self._store, path, start=start, length=length))
 
     def put(
         self, path: str, data: bytes | Path, *, replaces: dict[str, str] | None = None, create: bool = False
@@ -148,6 +157,30 @@ class Bucket:
             raise StoreUnavailable(
                 f"The object store does not answer for {self.url}: {_first_line(error)}", root=self.url, retry_after=5
             ) from error
+
+
+class _Ranges(io.RawIOBase):
+    def __init__(self, bucket: Bucket, path: str, size: int) -> None:
+        super().__init__()
+        self._bucket, self._path, self._size = bucket, path, size
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._at = offset + (0, self._at, self._size)[whence]
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        length = max(0, min(len(buffer), self._size - self._at))
+        if length:
+            buffer[:length] = self._bucket.range(self._path, self._at, length)
+            self._at += length
+        return length
 
 
 def _first_line(error: Exception) -> str:

@@ -206,6 +206,18 @@ def test_requests_are_what_was_measured(render: Any, name: str) -> None:
     assert in_bytes(limits["memory"]) == up(measured["worst_peak_mb"] * 10**6 + bodies, 2**29), "the next 512 MiB"
 
 
+@pytest.mark.parametrize("name", EVERYTHING)
+def test_temporary_folders_fit_into_the_pod(render: Any, name: str) -> None:
+    for pod in pods(render(name)):
+        (container,) = pod["containers"]
+        folders = {each["name"]: each["emptyDir"] for each in pod["volumes"] if "emptyDir" in each}
+        on_disk = sum(in_bytes(each["sizeLimit"]) for each in folders.values() if "medium" not in each)
+        assert on_disk < in_bytes(container["resources"]["limits"]["ephemeral-storage"])
+        if "cache" in folders:
+            cache = int(settings_of(render(name))["CAMEO_CACHE_MB"]) * 2**20
+            assert cache < in_bytes(folders["cache"]["sizeLimit"])
+
+
 def in_bytes(quantity: str) -> int:
     return int(quantity[:-2]) * UNITS[quantity[-2:]]
 

@@ -43,9 +43,10 @@ def two_nodes(**environment: str) -> Iterator[Any]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             from ray.cluster_utils import Cluster  # noqa: PLC0415 - reads the environment
-        cluster = Cluster(initialize_head=True, head_node_args=NODE | {"temp_dir": folder})
+        cluster = Cluster(shutdown_at_exit=True)
         try:
-            cluster.add_node(**NODE)
+            _add(cluster, temp_dir=folder)
+            _add(cluster)
             yield cluster
         finally:
             cluster.shutdown()
@@ -53,3 +54,16 @@ def two_nodes(**environment: str) -> Iterator[Any]:
         os.environ.clear()
         os.environ.update(before)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _add(cluster: Any, **options: Any) -> None:
+    """Ray gives a node half a minute to start, which on a busy machine is not enough."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            cluster.add_node(**NODE, **options)
+        except Exception as error:
+            if "timed out during startup" not in str(error) or time.monotonic() > deadline:
+                raise
+        else:
+            return

@@ -129,13 +129,3 @@ def test_killed_drivers_and_workers_lose_nothing_and_do_nothing_twice(
             row = found[hashlib.sha256(photo).hexdigest()]
             assert isinstance(face, Compressed)
             assert (row["payload"], row["frame"]["faces"]) == (face.payload, face.frame.faces)
-
-
-def test_a_cluster_that_is_not_there_is_an_error(tiny_store: Path, source: Path, tmp_path: Path) -> None:
-    class Nowhere:
-        address = "127.0.0.1:1"
-
-    log = tmp_path / "log"
-    process = start(Nowhere, source, tmp_path / "faces", tiny_store, log)
-    assert process.wait(PATIENCE) == 1
-    assert "cameo: Ray at 127.0.0.1:1: " in log.read_text()

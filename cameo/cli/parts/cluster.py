@@ -12,6 +12,7 @@ not done.
 import json
 import logging
 import os
+import socket
 import warnings
 from collections.abc import Iterator
 from functools import partial
@@ -26,6 +27,7 @@ import ray.data
 from ray.data import ActorPoolStrategy, DataContext, TaskPoolStrategy
 from ray.data.block import BlockMetadata
 from ray.data.datasource import Datasource, ReadTask
+from ray.exceptions import RayError
 
 from cameo.cli.folder import photos
 from cameo.cli.folder.photos import Photo
@@ -37,6 +39,7 @@ from cameo.cli.parts.target import Target
 
 BLOCK_PHOTOS, BLOCK_BYTES = 32, 4 * 2**20  # that go to an actor together, unless one photo is larger
 TRIES = 3
+CONNECT_SECONDS = 10
 STORE_BYTES = 512 * 2**20  # of blocks on their way, on this machine
 
 BLOCK = pa.schema({"path": pa.string(), "id": pa.string(), "data": pa.large_binary(), "error": pa.string()})
@@ -64,7 +67,7 @@ class Photos(Datasource):
     """Blocks of photos that are new to the ledger."""
 
     def __init__(self, pieces: list[Piece], ledger: Any) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._pieces, self._ledger = pieces, ledger
 
     def estimate_inmemory_data_size(self) -> int | None:
@@ -143,6 +146,7 @@ class Cluster:
 
     def __enter__(self) -> Self:
         options: dict[str, Any] = {}
+        _require_listener(self._address)
         if self._address == "local":
             options = {
                 "num_cpus": self._workers, "object_store_memory": STORE_BYTES, "include_dashboard": False,
@@ -167,7 +171,25 @@ class Cluster:
         workers = self._workers or (gpus if on_gpu else cpus)
         threads = max(1, cpus // workers) if on_gpu else 1
         needs = {"num_cpus": threads, "num_gpus": 1} if on_gpu else {"num_cpus": 1}
-        return partial(_drive, store, "cuda" if on_gpu else "cpu", workers, threads, needs)
+        return partial(_driven, partial(_drive, store, "cuda" if on_gpu else "cpu", workers, threads, needs))
+
+
+def _require_listener(address: str) -> None:
+    """Ray would try for minutes. Failure."""
+    host, _, port = address.rpartition(":")
+    if not port.isdecimal():  # local, auto
+        return
+    try:
+        socket.create_connection((host.rpartition("//")[2], int(port)), CONNECT_SECONDS).close()
+    except OSError as error:
+        raise Failure(f"there is no Ray cluster at {address}: {error}") from error
+
+
+def _driven(drive: Driver, *job: Any) -> Iterator[Done]:
+    try:
+        yield from drive(*job)
+    except RayError as error:
+        raise Failure(f"Ray: {str(error).strip().splitlines()[-1]}") from error
 
 
 def _drive(

@@ -52,7 +52,7 @@ def compress_parts(
         summary = _run(pieces, output, settings, source, ray, bar.update)
     for path, error in summary.passing[:SAID]:
         say(f"{path}: {error}")
-    if more := len(summary.passing) - SAID > 0:
+    if (more := len(summary.passing) - SAID) > 0:
         say(f"and {more} others")
     say(
         f"{output}: {summary.written} photos"

@@ -30,7 +30,7 @@ class Summary(NamedTuple):
     written: int
     """Photos that have a row now."""
     faceless: int
-    """Of this run's rows, those with an error."""
+    """Of these, photos whose row has an error."""
     passing: list[Unread]
 
 
@@ -44,17 +44,15 @@ def run(
 ) -> Summary:  # fmt: skip
     """``source`` says what the settings mean. Failure, Wrong, CameoError, OSError."""
     probe = _probe(source, settings)
-    failed = 0
     passing: list[Unread] = []
     with alone(address), Target(address) as target:
         settings = target.open(settings, probe.model, probe.version)
         for done in driver(pieces, target, settings):
             for row in done.rows:
-                failed += row["error"] is not None
                 target.add(row)
             passing += done.passing
             progress(done.seen)
-        return Summary(len(target.done), failed, passing)
+        return Summary(len(target.done), target.faceless, passing)
 
 
 def here(

@@ -33,6 +33,8 @@ class Target:
         self.address = address.rstrip("/")
         self.done: set[bytes] = set()
         """Digests of the photos that have a row."""
+        self.faceless = 0
+        """Of these rows, those with an error."""
         self._waiting: list[Row] = []
         self._since = time.monotonic()
         self._next = 0
@@ -40,9 +42,8 @@ class Target:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None or not issubclass(kind, Failure):  # what was done before an error is kept
-            self.flush()
+    def __exit__(self, *error: object) -> None:
+        self.flush()  # what was done before an error is kept
 
     def open(self, asked: dict[str, Any], model: str, version: int) -> dict[str, Any]:
         """Read what is done, and let no job that began earlier write any more.
@@ -51,7 +52,9 @@ class Target:
         """
         names = sorted(name for name in places.find(self.address) if name.endswith(".parquet"))
         for name in names:
-            self.done.update(_ids(name))
+            for identity, error in _rows(name):
+                self.done.add(identity)
+                self.faceless += error is not None
         self._next = 1 + max((_number(name) for name in names), default=0)
         settings = self._settle(asked, model, version)
         self._write([])
@@ -78,6 +81,7 @@ class Target:
         if identity in self.done:
             return
         self.done.add(identity)
+        self.faceless += row["error"] is not None
         if not self._waiting:
             self._since = time.monotonic()
         self._waiting.append(row)
@@ -86,8 +90,8 @@ class Target:
 
     def flush(self) -> None:
         if self._waiting:
-            self._write(self._waiting)
-            self._waiting = []
+            rows, self._waiting = self._waiting, []
+            self._write(rows)
 
     def _write(self, rows: list[Row]) -> None:
         file = io.BytesIO()
@@ -117,11 +121,12 @@ def _number(name: str) -> int:
     return int(digits) if digits.isdecimal() else 0
 
 
-def _ids(name: str) -> Iterator[bytes]:
+def _rows(name: str) -> Iterator[tuple[bytes, str | None]]:
     with places.reader(name) as file:
         try:
-            column = parquet.read_table(pa.PythonFile(file), columns=["id"]).column("id")
+            table = parquet.read_table(pa.PythonFile(file), columns=["id", "error"])
+            ids, errors = table.column("id"), table.column("error")
         except (ValueError, KeyError) as error:
             raise Wrong(f"{name}: it is no part of a table of faces ({error}); give another -o") from error
-    for identity in column.to_pylist():
-        yield bytes.fromhex(identity)
+    for identity, said in zip(ids.to_pylist(), errors.to_pylist(), strict=True):
+        yield bytes.fromhex(identity), said

@@ -163,6 +163,13 @@ def test_a_target_of_other_settings_or_other_parquet_is_refused(run: Run, folder
     assert "it is no part of a table of faces" in run("compress", "photos", "-o", "other/", *OPTIONS).stderr
 
 
+def test_a_cluster_that_is_not_there_is_an_error(run: Run, folder: Path) -> None:
+    done = run("compress", "photos", "-o", "faces/", "--ray", "--ray-address", "127.0.0.1:1")
+    assert done.exit_code == 1
+    assert "there is no Ray cluster at 127.0.0.1:1: " in done.stderr
+    assert not Path("faces").exists()
+
+
 SETTINGS: dict[str, Any] = {
     "model": None, "version": None, "max_bytes": None, "effort": "fast", "frame": "asis", "likeness": None,
 }  # fmt: skip

@@ -7,9 +7,10 @@ import pyarrow.parquet
 import pytest
 
 from cameo.cli.parts import places
+from cameo.cli.parts.target import Target
 from tests.s3 import BUCKET, S3, s3_server
 from tests.unit.cli.conftest import Run
-from tests.unit.cli.test_parts import FILES, OPTIONS, SETTINGS, Target, digests, tar
+from tests.unit.cli.test_parts import FILES, OPTIONS, SETTINGS, digests, tar
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +48,7 @@ def test_photos_and_tars_under_a_prefix_become_parts_under_another(s3: S3, run: 
 
 def test_of_two_jobs_on_one_prefix_the_one_that_began_first_stops(s3: S3) -> None:
     first, second = Target(s3.url("both")), Target(s3.url("both"))
-    row = {"id": f"{1:064x}", "payload": None}
+    row = {"id": f"{1:064x}", "payload": None, "error": None}
     first.open(SETTINGS, "tiny-vae", 1)
     second.open(SETTINGS, "tiny-vae", 1)
     first.add(row)
