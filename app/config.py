@@ -43,7 +43,7 @@ class Settings(BaseSettings):
     cache: Path | None = Field(
         default=None,
         description="folder for copies of models from an object store; by default cameo-faces in $XDG_CACHE_HOME, or "
-        "~/.cache",
+        "~/.cache; the library, the command and training take it, too",
     )
     cache_mb: int = Field(default=4096, ge=1, description="MiB in that folder; what was used least recently goes")
     model_memory_mb: int = Field(

@@ -1,8 +1,9 @@
 """What a face costs in core seconds, memory and bytes: ``python -m bench.costs``.
 
-It writes ``docs/scale/costs.json``. Everything is CPU time on one core, so other work on the machine changes it little;
-each figure has its quartiles. The cases take turns, so that drift of the machine meets all of them. ``bench.scale``
-plans with these figures, and the resources of ``deploy/kubernetes`` come from them.
+It writes ``docs/scale/costs.json``. Everything is CPU time on one core, so waiting for a core does not count. Caches
+and the other thread of a core are shared all the same: on a busy machine CPU time has been twice that of a quiet one.
+The cases take turns, so that drift of the machine meets all of them. ``bench.scale`` plans with these figures, and the
+resources of ``deploy/kubernetes`` come from them.
 """
 
 import argparse

@@ -6,6 +6,7 @@
 
 import argparse
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,13 @@ def morning(costs: dict[str, Any], scaling: Scaling, lost: bool = False) -> Resu
     return simulate(fleet, lambda now: profile(begin + now), profile(10 * 3600), services(costs), end - begin)
 
 
+def opening(costs: dict[str, Any], scaling: Scaling) -> Result:
+    """Ten quiet minutes, then at once half of the rate at the peak, for twenty minutes."""
+    fleet = Fleet(queue_seconds=4.0, scaling=scaling)
+    high = profile(10 * 3600) / 2
+    return simulate(fleet, lambda now: high if now > 600 else high / 8, high, services(costs), 1800)
+
+
 def summary(result: Result) -> dict[str, float]:
     return {
         "asked": result.asked,
@@ -63,7 +71,7 @@ def summary(result: Result) -> dict[str, float]:
 
 def runs(costs: dict[str, Any]) -> dict[str, Any]:
     """Every simulation of the page."""
-    found: dict[str, Any] = {"steady": [], "scaling": [], "zone": []}
+    found: dict[str, Any] = {"steady": [], "morning": [], "opening": []}
     times = services(costs)
     mean = sum(times) / len(times)
     for load in tqdm((0.5, 0.6, 0.7, 0.8, 0.9, 0.95), desc="steady"):
@@ -71,27 +79,30 @@ def runs(costs: dict[str, Any]) -> dict[str, Any]:
         steady = simulate(Fleet(), lambda _, rate=rate: rate, rate, times, 30_000 / rate)  # type: ignore[misc]
         found["steady"].append({"load": load} | {f"p{k}": round(steady.percentile(k), 3) for k in (50, 90, 99)})
     peak = profile(10 * 3600) * mean / 2
-    policies = {
-        "both": Scaling(LEAST, delay=DELAY),
-        "backlog of 1 s alone": Scaling(LEAST, busy=None, delay=DELAY),
-        "busy cores, 60%, alone": Scaling(LEAST, backlog=None, delay=DELAY),
-        "both, ready in 15 s": Scaling(LEAST, delay=15.0),
-        "both, ready in 180 s": Scaling(LEAST, delay=180.0),
-        "none, enough for the peak at 80%": Scaling(fixed := round(peak / 0.8 + 0.5), fixed),
+    enough = math.ceil(peak / 0.8)
+    both, fixed = Scaling(LEAST, delay=DELAY), Scaling(enough, enough)
+    larger = Scaling(round(1.5 * enough), round(1.5 * enough))
+    mornings = {
+        "both": (both, False),
+        "backlog of 1 s alone": (Scaling(LEAST, busy=None, delay=DELAY), False),
+        "busy cores, 60%, alone": (Scaling(LEAST, backlog=None, delay=DELAY), False),
+        "none, enough for the peak at 80%": (fixed, False),
+        "a zone is lost: both": (both, True),
+        "a zone is lost: none, enough for the peak at 80%": (fixed, True),
+        "a zone is lost: none, half as many again": (larger, True),
     }
-    for name, scaling in tqdm(policies.items(), desc="mornings"):
-        found["scaling"].append({"policy": name} | summary(morning(costs, scaling)))
-    zones = {
-        "both": Scaling(LEAST, delay=DELAY),
-        "both, ready in 180 s": Scaling(LEAST, delay=180.0),
-        "none, enough for the peak at 80%": Scaling(fixed, fixed),
-        "none, half as many again": Scaling(round(1.5 * fixed), round(1.5 * fixed)),
-    }
-    for name, scaling in tqdm(zones.items(), desc="zones"):
-        result = morning(costs, scaling, lost=True)
-        found["zone"].append({"policy": name} | summary(result))
-        if name == "both":
+    for name, (scaling, lost) in tqdm(mornings.items(), desc="mornings"):
+        result = morning(costs, scaling, lost)
+        found["morning"].append({"policy": name} | summary(result))
+        if lost and scaling is both:
             found["record"] = [[round(each, 3) for each in row] for row in result.record]
+    openings = {f"both, ready in {delay:g} s": Scaling(LEAST, delay=delay) for delay in (15.0, DELAY, 180.0)} | {
+        "backlog of 1 s alone, ready in 60 s": Scaling(LEAST, busy=None, delay=DELAY),
+        "busy cores, 60%, alone, ready in 60 s": Scaling(LEAST, backlog=None, delay=DELAY),
+        "both, ready in 60 s, at least 9 replicas": Scaling(3 * LEAST, delay=DELAY),
+    }
+    for name, scaling in tqdm(openings.items(), desc="openings"):
+        found["opening"].append({"policy": name} | summary(opening(costs, scaling)))
     return found
 
 

@@ -24,8 +24,8 @@ def tables(costs: dict[str, Any], found: dict[str, Any]) -> dict[str, str]:
             ["busy workers", "half of the requests within, s", "90%", "99%"],
             [[f"{row['load']:.0%}", *(f"{row[k]:.2f}" for k in ("p50", "p90", "p99"))] for row in found["steady"]],
         ),
-        "scaling": _fleets(found["scaling"]),
-        "zone": _fleets(found["zone"]),
+        "morning": _fleets(found["morning"]),
+        "opening": _fleets(found["opening"]),
     }
 
 
@@ -55,7 +55,7 @@ def plot(found: dict[str, Any], begin: float, path: Path) -> None:
     below.plot(hours, backlog, color="tab:gray", label="mean backlog, s")
     below.plot(hours, [each / STEP for each in refused], color="tab:orange", label="refused a second")
     below.plot(hours, [each / STEP for each in broken], color="tab:red", label="broken a second")
-    below.legend()
+    below.legend(ncols=3, loc="upper center", bbox_to_anchor=(0.5, 1.25))
     below.set_xlabel("hour of the day")
     for axes in (above, middle, below):
         axes.set_ylim(bottom=0)
@@ -67,10 +67,11 @@ def _costs(costs: dict[str, Any]) -> str:
     rows = []
     for name, spread in costs["core_seconds"].items():
         seconds, (low, high) = spread["median"], spread["quartiles"]
-        hours = seconds * 1e6 / 3600
+        hours, days = seconds * 1e6 / 3600, seconds * 1e6 / 86400
+        each_ms = f"{_short(1e3 * seconds)} ({_short(1e3 * low)} to {_short(1e3 * high)})"
         rows.append([
-            name, f"{1e3 * seconds:.1f} ({1e3 * low:.1f} to {1e3 * high:.1f})", _short(hours), f"{hours * PRICE:.2f}",
-            _short(1e3 * hours), _short(hours / 24), f"{1e3 * hours * PRICE:,.0f}",
+            name, each_ms, _short(hours), f"{hours * PRICE:.2f}",
+            _short(1e3 * hours), _short(days), f"{1e3 * hours * PRICE:,.0f}",
         ])  # fmt: skip
     head = ["work", "core ms a face (quartiles)", "a million: core hours", "cost", "a billion: core hours"]
     return _table([*head, "days on 1,000 cores", "cost"], rows)
@@ -81,7 +82,7 @@ def _bytes(costs: dict[str, Any]) -> str:
     for model in (each for each in costs["bytes"] if each != "rows"):
         for stored in ("payload", "digest and payload", "table"):
             each = costs["bytes"][model][stored]
-            rows.append([model, stored, f"{each:.1f}", f"{each:.0f} MB", f"{each:.0f} GB"])
+            rows.append([model, stored, f"{each:,.1f}", f"{each:,.0f} MB", f"{each:,.0f} GB"])
     return _table(["model", "what is stored", "bytes a face", "a million", "a billion"], rows)
 
 
@@ -96,7 +97,7 @@ def _replica(costs: dict[str, Any]) -> str:
     ]
     for name, each in pod["request_core_seconds"].items():
         alone = costs["core_seconds"][name]["median"]
-        beside = f"{1e3 * each['median']:.1f} ms, {each['median'] / alone:.2f} times the work alone"
+        beside = f"{_short(1e3 * each['median'])} ms, {each['median'] / alone:.2f} times the work alone"
         rows.append([f"core time of a request: {name}", beside])
     return _table(head, rows)
 
@@ -111,15 +112,15 @@ def _saturation(costs: dict[str, Any]) -> str:
             replicas.append(max(1, math.ceil(cores[-1] / costs["pod"]["workers"] / BUSY)))
         rows.append([
             f"{rate:,}", " / ".join(map(_short, cores)), " / ".join(f"{each:,}" for each in replicas),
-            f"{rate * PHOTO * 8 / 1e9:.2g}", " / ".join(_short(each / POLL) for each in replicas),
-            f"{rate * 86400 * costs['bytes']['cameo-128']['table'] / 1e9:.2g}",
+            _short(rate * PHOTO * 8 / 1e9), " / ".join(_short(each / POLL) for each in replicas),
+            _short(rate * 86400 * costs["bytes"]["cameo-128"]["table"] / 1e9),
         ])  # fmt: skip
     head = ["photos a second", "busy cores, fast / good", f"replicas at {BUSY:.0%}, fast / good"]
     return _table([*head, "uploads, Gbit/s", "looks at the store a second", "table a day, GB"], rows)
 
 
 def _fleets(rows: list[dict[str, Any]]) -> str:
-    head = ["autoscaler", "replicas at most", "refused at first", "broken, sent again", "given up", "99% within, s"]
+    head = ["autoscaler", "replicas at most", "refusals a request", "broken, sent again", "given up", "99% within, s"]
     return _table(
         [*head, "core hours paid", "of them used"],
         [
@@ -134,7 +135,8 @@ def _fleets(rows: list[dict[str, Any]]) -> str:
 
 
 def _short(number: float) -> str:
-    return f"{number:,.0f}" if number >= 10 else f"{number:.2g}"
+    """Two digits, or all before the point."""
+    return f"{number:,.0f}" if number >= 100 else f"{number:.1f}" if number >= 10 else f"{number:.2g}"
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:

@@ -24,6 +24,7 @@ from training.evaluation.evaluate import Row, Setting, add_judging
 from training.evaluation.measure import Measured
 from training.evaluation.trained import Run, Trained, at, at_default_rate, at_rates, from_run, from_store, read_run
 from training.kinds import kind_of
+from training.remote import place, run_folder
 
 log = logging.getLogger("cameo.training")
 
@@ -41,10 +42,10 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         epilog="Example: python -m training publish runs/vqvae-64 --validation data/faces --licence 'research only' "
         "--lpips weights/lpips_alex.npz",
     )
-    c.add_argument("run", type=Path, help="run folder")
+    c.add_argument("run", type=place, help="run folder, or s3://...")
     c.add_argument(
-        "--validation", type=Path, nargs="+", required=True,
-        help="prepared data sets, whose split val is measured on: people not trained on",
+        "--validation", type=place, nargs="+", required=True,
+        help="prepared data sets, folders or s3://..., whose split val is measured on: people not trained on",
     )  # fmt: skip
     c.add_argument("--store", default="model_store", help="model store, a folder or s3://...; default: model_store")
     c.add_argument("--licence", required=True, help="the terms that the training data puts on the weights")
@@ -54,7 +55,8 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
 
 
 def _publish(options: argparse.Namespace) -> int:
-    run = finished(options.run)
+    with run_folder(options.run) as folder:
+        run = finished(folder)
     setting = Setting.of(
         options.validation, "val", judge=options.judge, lpips=options.lpips, faces=options.faces, pairs=options.pairs
     )

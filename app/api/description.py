@@ -22,12 +22,12 @@ PICTURE_ERRORS = (
     errors.NotAnImage, errors.TruncatedImage, errors.UnsupportedImage, errors.TooManyPixels,
     errors.TooComplex, errors.NoFace, errors.NotAcceptable, errors.BodyTooLarge, errors.UnsupportedMediaType,
     errors.ImageFieldMissing, errors.ImageFieldRepeated, errors.UnknownModel, errors.UnknownVersion,
-    errors.RefusedVersion, errors.Overloaded, errors.NotReady, errors.DeadlineExceeded,
+    errors.RefusedVersion, errors.StoreUnavailable, errors.Overloaded, errors.NotReady, errors.DeadlineExceeded,
 )  # fmt: skip
 PAYLOAD_ERRORS = (
     errors.EmptyPayload, errors.TruncatedPayload, errors.OverlongPayload, errors.DamagedPayload,
     errors.ForeignPayload, errors.UnknownTag, errors.NotAcceptable, errors.BodyTooLarge, errors.UnsupportedMediaType,
-    errors.RefusedVersion, errors.Overloaded, errors.NotReady, errors.DeadlineExceeded,
+    errors.RefusedVersion, errors.StoreUnavailable, errors.Overloaded, errors.NotReady, errors.DeadlineExceeded,
 )  # fmt: skip
 CARD_ERRORS = (errors.NoCard, errors.NotACard, errors.DamagedCard, errors.InvalidKey)
 # Whatever is asked: what is no HTTP, a query parameter that is not known, a head or a connection too many, a defect.

@@ -131,8 +131,9 @@ export const card = (payload, claims, type, query, more) =>
 export const readCard = (photo, more) => asJson(ask("card/read", { body: form({ image: photo }), ...more }));
 export const readCardText = (text, more) => asJson(ask("card/read", { ...json({ text }), ...more }));
 
-export const verify = (photo, payload, query, more) =>
-  asJson(ask("verify", { body: form({ image: photo, payload }), query, ...more }));
+/** A photo against a card, given as the text of its code. */
+export const verify = (photo, card, query, more) =>
+  asJson(ask("verify", { body: form({ image: photo, card }), query, ...more }));
 
 export const compare = (photo, query, more) => asJson(ask("compare", { body: form({ image: photo }), query, ...more }));
 export const compareSheet = (photo, query, more) =>

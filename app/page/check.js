@@ -21,7 +21,7 @@ const LABELS = {
 
 export function create() {
   const view = new Check();
-  return { element: view.element, leave: () => view.status.stop() };
+  return { element: view.element };
 }
 
 class Check {
@@ -70,7 +70,7 @@ class Check {
   #read(ask, again) {
     fill(this.found);
     this.status.run("Reading the card…", async (more) => this.#show((await ask(more)).cards, more), again).then((done) => {
-      if (done) this.found.querySelector("h3")?.focus({ preventScroll: true });
+      if (done) this.found.querySelector("h3")?.focus();
     });
   }
 

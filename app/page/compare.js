@@ -12,7 +12,7 @@ const USUAL = [48, 96, 192, 320];
 
 export function create() {
   const view = new Compare();
-  return { element: view.element, enter: () => view.enter(), leave: () => view.status.stop() };
+  return { element: view.element, enter: () => view.enter() };
 }
 
 class Compare {
@@ -30,9 +30,9 @@ class Compare {
       h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "The pictures side by side" }, this.sheet),
       h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "The figures" },
         h("table", {},
-          h("thead", {}, h("tr", {}, ["What", "Bytes", "Similarity", "PSNR", "MS-SSIM"].map((text) => h("th", { scope: "col" }, text)))),
+          h("thead", {}, h("tr", {}, ["What", "Bytes", "Similarity", "PSNR"].map((text) => h("th", { scope: "col" }, text)), h("th", { scope: "col", class: "minor" }, "MS-SSIM"))),
           this.rows)),
-      h("p", { class: "soft" }, "Similarity: cosine of a face recogniser, 1 is the photo itself. PSNR and MS-SSIM: how close the pixels are."),
+      h("p", { class: "soft" }, "Similarity: cosine of a face recogniser, 1 is the photo itself. q: the quality setting. PSNR and MS-SSIM: how close the pixels are."),
     );
     this.empty = h("p", { class: "empty" }, "The same face in the same bytes, from each, appears here once there is a photo.");
     this.form = h("form", { class: "options", onsubmit: (event) => { event.preventDefault(); this.#compare(); } },
@@ -81,12 +81,13 @@ class Compare {
       fill(this.rows, answer.rows.map(row));
       this.result.hidden = false;
       this.button.disabled = false;
+      return `Compared: ${answer.rows.length} results.`;
     }, () => this.#compare());
   }
 }
 
 function row({ kind, name, version, quality, side, bytes, max_bytes, identity, psnr, ms_ssim }) {
-  const what = kind === "model" ? `${name}/${version}` : `${NAMES[name] ?? name}, quality ${quality}${side === 128 ? "" : ` at ${side} px`}`;
+  const what = kind === "model" ? `${name}/${version}` : `${NAMES[name] ?? name} q${quality}${side === 128 ? "" : ` at ${side} px`}`;
   const over = kind === "codec" && bytes > max_bytes;
   const number = (value, digits) => (value === null ? "–" : value.toFixed(digits));
   return h("tr", { class: kind },
@@ -94,7 +95,7 @@ function row({ kind, name, version, quality, side, bytes, max_bytes, identity, p
     h("td", {}, bytes.toLocaleString("en"), over && h("span", { class: "over" }, " its smallest")),
     h("td", {}, number(identity, 2)),
     h("td", {}, `${number(psnr, 1)} dB`),
-    h("td", {}, number(ms_ssim, 3)));
+    h("td", { class: "minor" }, number(ms_ssim, 3)));
 }
 
 function box(name, value, text, checked) {

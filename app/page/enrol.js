@@ -13,7 +13,7 @@ const SAME_PERSON = 0.363; // SFace: from here on two faces count as one person
 
 export function create() {
   const view = new Enrol();
-  return { element: view.element, enter: () => view.enter(), leave: () => view.status.stop() };
+  return { element: view.element, enter: () => view.enter() };
 }
 
 class Enrol {
@@ -72,6 +72,7 @@ class Enrol {
       await this.#draw(this.size.bytes, more);
       this.empty.hidden = true;
       this.work.hidden = this.card.hidden = false;
+      this.result.face.scrollIntoView({ block: "nearest" }); // on a phone it is below the photo
       this.settle(this.size.bytes);
     }, () => this.#begin(photo));
   }
@@ -149,7 +150,7 @@ class Result {
   constructor() {
     this.face = h("img", { class: "face", width: 256, height: 256, alt: "The face as it will be read" });
     this.code = h("img", { class: "code", width: 220, height: 220, alt: "QR code that holds the payload alone" });
-    this.caption = h("figcaption", {});
+    this.caption = h("figcaption", { "aria-live": "polite" });
     this.codeCaption = h("figcaption", {});
     this.likeness = h("div", { class: "likeness" });
     this.warnings = h("ul", { class: "warnings" });

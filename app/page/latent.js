@@ -38,7 +38,7 @@ class Latent {
   }
 
   leave() {
-    for (const part of this.parts) part.leave?.();
+    for (const part of this.parts) part.stop?.();
   }
 
   #build(answer) {
@@ -54,7 +54,8 @@ class Latent {
 
 /** From one face to another. */
 class Walk {
-  #ends = [null, null]; // payloads
+  #photos = [null, null];
+  #ends = [null, null]; // their payloads
 
   constructor(model) {
     this.model = model;
@@ -78,21 +79,25 @@ class Walk {
     for (const picker of this.pickers) picker.refresh();
   }
 
-  leave() {
-    this.status.stop();
+  #take(photo, at) {
+    this.#photos[at] = photo;
+    this.#ends[at] = null;
+    this.#walk();
   }
 
-  #take(photo, at) {
+  #walk() {
     this.status.run("Finding the face…", async (more) => {
-      this.#ends[at] = null;
-      const found = await api.compress(photo, { model: this.model.name, likeness: false }, more);
-      this.#ends[at] = found.payload;
-      this.pickers[at].mark(found.frame.box);
+      for (const [at, photo] of this.#photos.entries()) {
+        if (!photo || this.#ends[at]) continue;
+        const found = await api.compress(photo, { model: this.model.name, likeness: false }, more);
+        this.#ends[at] = found.payload;
+        this.pickers[at].mark(found.frame.box);
+      }
       if (this.#ends.includes(null)) return;
       this.strip.take(await createImageBitmap(await api.interpolate(...this.#ends, { steps: STEPS }, more)));
       this.result.hidden = false;
       this.#point();
-    }, () => this.#take(photo, at));
+    }, () => this.#walk());
   }
 
   #point() {
@@ -119,10 +124,6 @@ class Samples {
         h("button", { type: "button", onclick: () => this.#next() }, "Draw others")),
       this.status.element, this.strip.all);
     this.#draw();
-  }
-
-  leave() {
-    this.status.stop();
   }
 
   #next() {

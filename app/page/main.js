@@ -25,6 +25,7 @@ function route({ focus }) {
   const found = Object.hasOwn(VIEWS, id) ? id : "enrol";
   const view = VIEWS[found];
   if (current === view) return;
+  document.querySelectorAll("dialog").forEach((dialog) => dialog.close());
   current?.made.leave?.();
   view.made ??= view.create();
   fill(main, view.made.element);

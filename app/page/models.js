@@ -7,7 +7,7 @@ import { Status } from "./status.js";
 
 export function create() {
   const view = new Models();
-  return { element: view.element, enter: () => view.enter(), leave: () => view.status.stop() };
+  return { element: view.element, enter: () => view.enter() };
 }
 
 class Models {

@@ -54,6 +54,8 @@ export class Picker {
   take(blob) {
     if (!blob) return;
     if (this.#share) shared = blob;
+    const before = this.#preview.querySelector("img");
+    if (before) URL.revokeObjectURL(before.src);
     const image = h("img", { alt: this.#alt });
     image.addEventListener("error", () => fill(this.#preview, h("p", { class: "soft" }, "This browser cannot show the photo. The service may still read it.")), { once: true });
     fill(this.#preview, show(image, blob));

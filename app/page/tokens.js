@@ -18,8 +18,8 @@ export class Tokens {
     this.picker = new Picker({ label: "Choose a photo", onphoto: (photo) => this.#take(photo) });
     this.face = h("canvas", { class: "face", role: "img", "aria-label": "The face of the first tokens" });
     this.output = h("output");
-    this.slider = h("input", { id: unique("tokens"), type: "range", min: 0, max: FRAMES - 1, value: 0, oninput: () => { this.#stop(); this.#point(); } });
-    this.button = h("button", { type: "button", onclick: () => (this.#timer ? this.#stop() : this.#play()) }, "Play");
+    this.slider = h("input", { id: unique("tokens"), type: "range", min: 0, max: FRAMES - 1, value: 0, oninput: () => { this.stop(); this.#point(); } });
+    this.button = h("button", { type: "button", onclick: () => (this.#timer ? this.stop() : this.#play()) }, "Play");
     this.result = h("div", { class: "result", hidden: true },
       h("figure", { class: "centre" }, this.face),
       h("div", {}, h("div", { class: "row" }, h("label", { for: this.slider.id }, "Tokens"), this.output), this.slider),
@@ -35,13 +35,8 @@ export class Tokens {
     this.picker.refresh();
   }
 
-  leave() {
-    this.#stop();
-    this.status.stop();
-  }
-
   #take(photo) {
-    this.#stop();
+    this.stop();
     this.result.hidden = true;
     this.empty.hidden = true;
     this.status.run("Finding the face…", async (more) => {
@@ -78,11 +73,12 @@ export class Tokens {
     this.#timer = setInterval(() => {
       this.slider.value = Number(this.slider.value) + 1;
       this.#point();
-      if (Number(this.slider.value) >= this.#faces.length - 1) this.#stop();
+      if (Number(this.slider.value) >= this.#faces.length - 1) this.stop();
     }, FRAME_MILLISECONDS);
   }
 
-  #stop() {
+  /** Stop playing. */
+  stop() {
     clearInterval(this.#timer);
     this.#timer = null;
     fill(this.button, "Play");

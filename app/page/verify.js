@@ -11,6 +11,15 @@ const RATES = [
   [0.0001, "1 of 10,000 other people would pass"],
 ];
 
+const DECISIONS = {
+  match: { kind: "good", sign: "check", title: "The same person", text: "The photo shows the person on the card." },
+  "no-match": { kind: "bad", sign: "cross", title: "Not the same person", text: "Look at both, and ask for another document." },
+  "card-not-valid": {
+    kind: "bad", sign: "cross", title: "No match: the card is not valid",
+    text: "However alike the two faces are, a card that is not valid says nothing about who it is.",
+  },
+};
+
 export class Decision {
   #photo = null;
   #card;
@@ -22,7 +31,7 @@ export class Decision {
     this.rate = h("select", { id: `${id}-rate`, onchange: () => this.#photo && this.#decide() },
       RATES.map(([value, text]) => h("option", { value, selected: value === 0.001 }, text)));
     this.picker = new Picker({ label: "Choose a photo", hint: "A photo that was taken now. Or drop it here, or paste it.", onphoto: (photo) => this.#begin(photo) });
-    this.outcome = h("div", { class: "outcome" });
+    this.outcome = h("div", { class: "outcome", "aria-live": "polite" });
     this.element = h("section", { class: "verify", "aria-labelledby": id },
       h("h3", { id }, "Is this the person?"),
       h("div", { class: "columns even" },
@@ -43,23 +52,19 @@ export class Decision {
   #decide() {
     fill(this.outcome);
     this.status.run("Comparing the faces…", async (more) => {
-      const found = await api.verify(this.#photo, this.#card.payload, { fmr: this.rate.value }, more);
+      const found = await api.verify(this.#photo, this.#card.text, { fmr: this.rate.value }, more);
       this.picker.mark(found.frame.box);
       fill(this.outcome, this.#words(found));
     }, () => this.#decide());
   }
 
   #words(found) {
-    const { match, score, threshold, recogniser, warnings, frame } = found;
-    const trusted = this.#card.state === "valid";
-    const kind = match ? (trusted ? "good" : "warn") : "bad";
+    const { decision, score, threshold, recogniser, warnings, frame } = found;
+    const { kind, sign, title, text } = DECISIONS[decision];
     const doubts = warnings.map(({ detail }) => detail);
     if (frame.faces > 1) doubts.unshift(`There are ${frame.faces} faces in the photo. The most prominent one was compared: it is marked.`);
     return [
-      h("div", { class: `verdict ${kind}`, role: "status" }, icon(match ? "check" : "cross"),
-        h("div", {},
-          h("h4", {}, match ? "The same person" : "Not the same person"),
-          h("p", {}, match && !trusted ? "But the card is not valid, so this says nothing about who it is." : match ? "The photo shows the person on the card." : "Look at both, and ask for another document."))),
+      h("div", { class: `verdict ${kind}` }, icon(sign), h("div", {}, h("h4", {}, title), h("p", {}, text))),
       scale(score, threshold),
       doubts.length > 0 && h("ul", { class: "warnings" }, doubts.map((text) => h("li", {}, icon("warning"), text))),
       h("p", { class: "soft" }, `Recogniser ${recogniser.name}.`),

@@ -17,10 +17,10 @@ try:
     import obstore
     from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
     from obstore.store import from_url
-except ImportError as error:
-    raise StoreError(
-        "Object stores need the extra objects: pip install 'cameo-faces[objects]'", missing="obstore"
-    ) from error
+except ImportError:  # it is an extra
+    INSTALLED = False
+else:
+    INSTALLED = True
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig
@@ -55,6 +55,10 @@ class Bucket:
 
     def __init__(self, url: str) -> None:
         require_scheme(url)
+        if not INSTALLED:
+            raise StoreError(
+                f"{url} needs the extra objects: pip install 'cameo-faces[objects]'", root=url, missing="obstore"
+            )
         self.url = url.rstrip("/")
         # http is for a server of one's own, which somebody has to name.
         plain = any(os.environ.get(name, "").startswith("http://") for name in ENDPOINTS)

@@ -105,7 +105,9 @@ class Cache:
 
 
 def default_folder() -> Path:
-    """``$XDG_CACHE_HOME/cameo-faces``, or that in ``~/.cache``."""
+    """``$CAMEO_CACHE``, or else ``cameo-faces`` in ``$XDG_CACHE_HOME`` or ``~/.cache``."""
+    if named := os.environ.get("CAMEO_CACHE"):
+        return Path(named)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cameo-faces"
 
 

@@ -8,7 +8,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -55,7 +55,13 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     private, _ = make_keys("https://office.example", folder)
     secret, line = make("desk")
     (folder / "keys").write_text(line + "\n")
-    settings = {"store": store, "workers": 1, "effort": "fast", "root_path": PREFIX, "keys": folder / "keys"}
+    settings: dict[str, Any] = {
+        "store": store,
+        "workers": 1,
+        "effort": "fast",
+        "root_path": PREFIX,
+        "keys": folder / "keys",
+    }
     with serve(folder / "log", card_key=private, **settings) as server:
         server.client.headers["X-Api-Key"] = secret
         card = server.client.post(

@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -150,3 +151,20 @@ def test_a_service_that_signs_nothing_says_how_it_would(visit: Visit) -> None:
     expect(page.get_by_role("button", name="Make the card")).to_be_hidden()
     check_accessibility(page)
     assert len(downloaded(page, "Payload")) == 96
+
+
+@narrow
+def test_a_service_without_a_model_of_several_rates(visit: Visit) -> None:
+    page = visit("check")
+    page.route("**/models", lambda route: route.fulfill(json=without("cameo-128", route.fetch().json())))
+    page.get_by_role("link", name="Enrol").click()
+    upload(page, PHOTO)
+    finished(page, 132)
+    expect(page.get_by_text("No model here has several rates")).to_be_visible()
+    expect(page.get_by_label("Size of the payload")).to_be_hidden()
+    page.get_by_role("link", name="Latent").click()
+    expect(page.get_by_role("region")).to_have_count(2)
+
+
+def without(name: str, store: dict[str, Any]) -> dict[str, Any]:
+    return store | {"models": [model for model in store["models"] if model["name"] != name]}

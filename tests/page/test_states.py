@@ -53,7 +53,7 @@ def test_a_busy_service_is_asked_again(visit_refused: Visit) -> None:
     upload(page, PHOTO)
     expect(page.get_by_text("The service is busy. Trying again in 2 s.")).to_be_visible()
     check_accessibility(page)
-    expect(page.get_by_text("As it will be read")).to_be_visible()
+    expect(page.get_by_text("As it will be read, from")).to_be_visible()
 
 
 @narrow
@@ -65,7 +65,7 @@ def test_a_service_that_stays_busy(visit_refused: Visit) -> None:
     expect(page.get_by_text("made-up")).to_be_visible()
     page.unroute("**/compress*")
     page.get_by_role("button", name="Try again").click()
-    expect(page.get_by_text("As it will be read")).to_be_visible()
+    expect(page.get_by_text("As it will be read, from")).to_be_visible()
 
 
 def test_a_service_that_goes_away_and_comes_back(visit_refused: Visit, context: BrowserContext) -> None:
@@ -79,7 +79,7 @@ def test_a_service_that_goes_away_and_comes_back(visit_refused: Visit, context: 
     context.set_offline(False)
     expect(page.get_by_text("The service answers again.")).to_be_visible()
     page.get_by_role("button", name="Try again").click()
-    expect(page.get_by_text("As it will be read")).to_be_visible()
+    expect(page.get_by_text("As it will be read, from")).to_be_visible()
     expect(banner).to_be_hidden()
 
 
@@ -100,7 +100,7 @@ def test_a_camera_that_is_refused(visit: Visit, context: BrowserContext) -> None
     page.keyboard.press("Escape")
     expect(page.get_by_role("dialog")).to_have_count(0)
     upload(page, PHOTO)
-    expect(page.get_by_text("As it will be read")).to_be_visible()
+    expect(page.get_by_text("As it will be read, from")).to_be_visible()
 
 
 @narrow

@@ -105,7 +105,7 @@ def test_views_have_addresses_and_keep_what_is_in_them(visit: Visit) -> None:
     expect(page.get_by_role("heading", level=1, name="Models")).to_be_visible()
     nav.get_by_role("link", name="Enrol").click()
     page.get_by_role("button", name="Use the same photo").click()
-    expect(page.get_by_text("As it will be read")).to_be_visible()
+    expect(page.get_by_text("As it will be read, from")).to_be_visible()
 
 
 @narrow

@@ -48,6 +48,12 @@ def test_a_card_is_made_and_read(run: Run, photo: Path, keys: Path) -> None:
     assert "full_name: Eileen Collins" in read.stdout
     with Image.open("face.png") as face:
         assert face.size == (64, 64)
+    piped = run("read", "card.png", "--issuers", keys, "-o", "-")
+    assert piped.stdout_bytes == Path("face.png").read_bytes()
+    assert "valid, signed by" in piped.stderr
+    assert run("read", "card.png", "-o", "face.gif").exit_code == 2
+    shown = run("read", "card.png", "--show")
+    assert (shown.exit_code, "--show is for a terminal" in shown.stderr) == (2, True)
     text = run("card", photo, *signed).stdout
     Path("card.txt").write_text(text)
     facts = json.loads(run("read", "card.txt", "--issuers", keys, "--json").stdout)
@@ -110,6 +116,11 @@ def test_what_is_wrong_is_one_line(run: Run, photo: Path, keys: Path) -> None:
     public = run("card", photo, "--key", keys / "office.pem")
     assert public.exit_code == 1
     assert "holds a public key" in public.stderr
+    huge = run("card", photo, "--key", "keys/office.example.key.pem", "--name", "x" * 95, "-o", "card.pdf")
+    assert huge.exit_code == 1
+    said = "full_name is too long to be printed on a card; shorten it. Nothing was printed"
+    assert huge.stderr.splitlines()[-1] == f"cameo: {photo}: {said}", "a warning about the photo may be before it"
+    assert not Path("card.pdf").exists()
     no_card = run("read", photo, "--issuers", keys)
     assert no_card.exit_code == 1
     assert no_card.stderr.startswith(f"cameo: {photo}: ")

@@ -334,4 +334,4 @@ except StoreError as error:
     print(error)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout == "Object stores need the extra objects: pip install 'cameo-faces[objects]'\n"
+    assert done.stdout == "s3://bucket/store needs the extra objects: pip install 'cameo-faces[objects]'\n"
