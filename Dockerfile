@@ -1,4 +1,4 @@
-# Two images: `serve`, the default, and `train` (docker build --target train).
+# Three images: `serve`, the default; `train` (docker build --target train); `ray`, the nodes of a Ray cluster.
 #
 # TORCH_INDEX says where torch comes from, see deploy/install_torch.py: by default, and on a machine that builds without
 # a GPU, the CPU build of PyTorch's own index; `plain` for the CUDA build; or the address of another index.
@@ -44,6 +44,12 @@ ARG PIP_EXTRA_INDEX_URL
 RUN --mount=type=cache,target=/root/.cache/pip \
     python3 -m pip --python /opt/cameo/bin/python install --no-deps --require-hashes -r requirements/training.txt
 
+FROM build AS build-ray
+ARG PIP_INDEX_URL
+ARG PIP_EXTRA_INDEX_URL
+RUN --mount=type=cache,target=/root/.cache/pip \
+    python3 -m pip --python /opt/cameo/bin/python install --no-deps --require-hashes -r requirements/ray.txt
+
 FROM ${BASE} AS runtime
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="Cameo" \
@@ -66,6 +72,18 @@ COPY training training
 ENV MPLCONFIGDIR=/tmp/matplotlib
 ENTRYPOINT ["python", "-m", "training"]
 CMD ["--help"]
+
+# KubeRay starts `ray`, and asks for its health with wget.
+FROM runtime AS ray
+USER root
+RUN apt-get update && apt-get install -y --no-install-recommends wget && rm -rf /var/lib/apt/lists/*
+USER 1000:1000
+COPY --from=build-ray /opt/cameo /opt/cameo
+COPY app app
+COPY model_store model_store
+ENV PYTHONPATH=/srv/cameo \
+    RAY_USAGE_STATS_ENABLED=0
+CMD ["ray", "--help"]
 
 FROM runtime AS serve
 COPY --from=build /opt/cameo /opt/cameo

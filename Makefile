@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help run test check format bench bench-load chaos lock image clean
+.PHONY: help run test scale check format bench bench-load chaos lock image clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,10 @@ run: $(VENV)/.run ## set up and serve on http://127.0.0.1:8000; PORT=9000 for an
 
 test: $(VENV)/.dev ## set up and run every test; ARGS='-k payload' for some
 	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
+
+scale: $(VENV)/.dev ## races of many writers on a larger S3 server, which it installs
+	$(BIN)/python -m pip install --no-deps "$$($(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["scale"])')"
+	$(BIN)/python -m pytest -m scale $(ARGS)
 
 check: $(VENV)/.dev ## formatting, lint and types
 	$(BIN)/ruff format --check .

@@ -6,13 +6,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from cameo.errors import StoreError
+from cameo.store.base import is_url, require_scheme
 
 NO_SETTINGS = {
     "CAMEO_REVISION",  # what an image was built from, for manifests of versions trained in it
     "CAMEO_URL",  # of the command cameo: which service to ask
     "CAMEO_API_KEY",  # the key for it
+    "CAMEO_CHROMIUM",  # of the tests of the page: which browser to use
 }
 ORIGIN = re.compile(r"\*|https?://[^\s/,*]+")
 
@@ -29,10 +33,19 @@ class Settings(BaseSettings):
         description="address to listen on; one that other machines reach needs CAMEO_KEYS or CAMEO_OPEN",
     )
     port: int = Field(default=8000, ge=0, le=65535, description="TCP port to listen on")
-    store: Path = Field(default=Path("model_store"), description="folder of the model store, see model_store/README.md")
+    store: Annotated[str, BeforeValidator(str)] = Field(  # a path, too
+        default="model_store",
+        description="folder of the model store, see model_store/README.md, or s3://bucket/prefix, gs://... or az://...",
+    )
     store_poll_seconds: float = Field(
         default=2.0, ge=0, le=86_400, description="seconds between looks for new versions; 0: look at the start only"
     )
+    cache: Path | None = Field(
+        default=None,
+        description="folder for copies of models from an object store; by default cameo-faces in $XDG_CACHE_HOME, or "
+        "~/.cache; the library, the command and training take it, too",
+    )
+    cache_mb: int = Field(default=4096, ge=1, description="MiB in that folder; what was used least recently goes")
     model_memory_mb: int = Field(
         default=1024,
         ge=0,
@@ -137,7 +150,7 @@ class Settings(BaseSettings):
         description="text, or json: one object a line with request id, trace id, key, model and the time of each stage",
     )
     keys: Path | None = Field(
-        default=None, description="file of API keys; with it, everything but /livez and /readyz needs a key"
+        default=None, description="file of API keys; with it, everything but the page, /livez and /readyz needs a key"
     )
     key_per_minute: int = Field(
         default=0,
@@ -161,6 +174,16 @@ class Settings(BaseSettings):
         description="OpenTelemetry collector that takes OTLP over HTTP, as http://collector:4318; needs the extra otel",
     )
 
+    @field_validator("store")
+    @classmethod
+    def _store_is_known(cls, value: str) -> str:
+        if is_url(value):
+            try:
+                require_scheme(value)
+            except StoreError as error:
+                raise ValueError(error.detail) from error
+        return value
+
     @field_validator("cors_origins", mode="before")
     @classmethod
     def _split_origins(cls, value: Any) -> Any:
@@ -174,11 +197,11 @@ class Settings(BaseSettings):
 
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:
-    """A sentence for each ``CAMEO_*`` variable that is no setting: somebody believes that it does something."""
+    """A sentence for each ``CAMEO_*`` variable that is not a setting: somebody believes that it does something."""
     prefix = Settings.model_config["env_prefix"]
     known = {prefix + name.upper() for name in Settings.model_fields}
     wrong = sorted(name for name in environment if name.startswith(prefix) and name not in known | NO_SETTINGS)
-    return [f"{name} is no setting{_meant(name, known)}" for name in wrong]
+    return [f"{name} is not a setting{_meant(name, known)}" for name in wrong]
 
 
 def _meant(name: str, known: set[str]) -> str:

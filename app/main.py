@@ -10,6 +10,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
+from app import page
 from app.api import (
     access,
     batch,
@@ -81,6 +82,7 @@ def create_app(settings: Settings) -> FastAPI:
         middleware=_middleware(settings, service, keys, metrics, traces),
     )  # fmt: skip
     app.state.service = service
+    app.state.page = page.load(settings.root_path)
     app.state.unpacked = asyncio.Semaphore(UNPACKED * service.scheduler.workers)
     for resource in (*AT_WORK, models, health):
         app.include_router(resource.router)

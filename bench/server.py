@@ -82,6 +82,10 @@ class Server:
     def __exit__(self, *_: object) -> None:
         self._open.close()
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def connect(self) -> http.client.HTTPConnection:
         """A connection for many requests, one after another."""
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)

@@ -20,6 +20,7 @@
     │   ├── NoCard                422       a picture in which no QR code was found
     │   ├── NotACard              422       a QR code of something else
     │   ├── SeveralCards          422       more than one in a picture, where one is expected
+    │   ├── CardWithoutFace       422       none, or none that is a payload of ours
     │   ├── DamagedCard           400       its text cannot be taken apart
     │   ├── CardTooLarge          422       what does not fit into its QR code, its print, or a tag
     │   ├── CannotDraw            422       letters that are in no font
@@ -33,6 +34,7 @@
     │   ├── UnknownVersion        404
     │   ├── RefusedVersion        503       in the store, but it failed verification
     │   ├── VersionExists         409       versions are immutable
+    │   ├── StoreUnavailable      503       an object store that does not answer, or refuses the credentials
     │   └── NotCalibrated         422       no threshold to decide with, for a version and a recogniser
     ├── RequestError                        the HTTP request
     │   ├── BadRequest            400
@@ -166,6 +168,10 @@ class SeveralCards(CardError):
     status, type, title = 422, "several-cards", "The picture has several cards"
 
 
+class CardWithoutFace(CardError):
+    status, type, title = 422, "card-without-face", "The card has no face that is read here"
+
+
 class DamagedCard(CardError):
     status, type, title = 400, "damaged-card", "The card is damaged"
 
@@ -218,6 +224,10 @@ class VersionExists(StoreError):
     status, type, title = 409, "version-exists", "A published version is never replaced"
 
 
+class StoreUnavailable(StoreError):
+    status, type, title = 503, "store-unavailable", "The model store does not answer"
+
+
 class NotCalibrated(StoreError):
     status, type, title = 422, "not-calibrated", "There is no threshold to verify faces with"
 
@@ -267,7 +277,7 @@ class ImageFieldRepeated(RequestError):
 
 
 class PayloadFieldMissing(RequestError):
-    status, type, title = 422, "payload-field-missing", "The form does not have one field named payload"
+    status, type, title = 422, "payload-field-missing", "The form does not have one field with a payload"
 
 
 class BrokenArchive(RequestError):

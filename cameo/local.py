@@ -1,7 +1,6 @@
 """The library: what a service does, done here, in one process."""
 
 import os
-import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,14 +21,13 @@ from cameo import cards, codec, latent
 from cameo.coder.coder import Coder
 from cameo.coder.device import choose
 from cameo.comparison import budgets, parse_version, require_codecs
-from cameo.errors import CameoError, NotAnImage, SeveralCards, UnknownModel
+from cameo.errors import CameoError, UnknownModel
 from cameo.faces.verification import DEFAULT_FMR
 from cameo.jobs import Job, Timings, run
 from cameo.pictures.classical import CODECS
-from cameo.pictures.read import Photo, read
-from cameo.pictures.sniff import sniff
+from cameo.pictures.read import Photo, bytes_of_no_picture, read
 from cameo.results import Comparison, Compressed, ModelVersion, Verified
-from cameo.store import Registry
+from cameo.store import Cache, Registry, open_store
 from cameo.work import Pipeline, compressed, require_one_vae, require_vae, unpacked
 
 if TYPE_CHECKING:
@@ -42,14 +40,14 @@ FrameMethod = Literal["auto", "asis"]
 FaceChoice = Literal["largest", "only"]
 
 MAX_PIXELS = 50_000_000
-_CARD_TEXT = re.compile(r"[0-9A-Z $%*+\-./:]{100,}\n?")  # Base45, and longer than the path of a file tends to be
 AHEAD = 2  # photos for each thread that are read, or done, before they are asked for
 
 
 class Cameo:
     """Compresses faces, and draws them again. Safe to use from several threads; a context manager.
 
-    ``store`` is the folder of a model store, by default the one that comes with the package. ``device``: auto, cpu,
+    ``store`` is the folder of a model store, or the URL of one in an object store, as ``s3://bucket/store``; by default
+    the one that comes with the package. ``cache`` keeps what comes from object stores. ``device``: auto, cpu,
     cuda or cuda:N; ``backend``: auto, torch or onnx. ``effort`` is the default of all calls: by default ``good`` for
     one photo and ``fast`` for many. ``detector`` and ``recogniser`` name ONNX files of your own, YuNet and SFace.
     ``max_pixels`` bounds what a photo may have.
@@ -61,9 +59,9 @@ class Cameo:
     def __init__(
         self, store: str | os.PathLike[str] | None = None, *, device: str = "auto", backend: str = "auto",
         effort: Effort | None = None, detector: Path | None = None, recogniser: Path | None = None,
-        max_pixels: int = MAX_PIXELS,
+        max_pixels: int = MAX_PIXELS, cache: Cache | None = None,
     ) -> None:  # fmt: skip
-        self.store = Path(store) if store is not None else shipped_store()
+        self.store = open_store(shipped_store() if store is None else store, cache)
         self.device = choose(device)
         self._max_pixels = max_pixels
         self._pipeline = Pipeline(self.device.torch, detector=detector, recogniser=recogniser, effort=effort)
@@ -177,17 +175,28 @@ class Cameo:
         return run(self._pipeline.shorten(payload, coder, parts, max_bytes, Timings()))
 
     def verify(
-        self, photo: Photo, payload: bytes, *, fmr: float = DEFAULT_FMR, frame: FrameMethod = "auto"
-    ) -> Verified:
-        """Whether a photo shows the person whose payload this is: a score, and a decision by a calibrated threshold.
+        self, photo: Photo, reference: "Photo | ReadCard", *, issuers: str | os.PathLike[str] | None = None,
+        fmr: float = DEFAULT_FMR, frame: FrameMethod = "auto", face: FaceChoice = "largest",
+    ) -> Verified:  # fmt: skip
+        """Whether a photo shows the person of ``reference``: a score, and a decision by a calibrated threshold.
 
-        ``fmr`` is the false match rate that is tolerated: 0.01, 0.001 or 0.0001, the share of other people who would
-        match. ImageError, PayloadError, InvalidParameter, or NotCalibrated where there is no threshold for the
-        payload's version and this recogniser.
+        ``reference`` is the bytes of a payload, or a card: one that was read, or what :meth:`read_card` takes, with
+        ``issuers`` for the folder of public keys that are trusted. A card that is not valid never matches. ``fmr`` is
+        the false match rate that is tolerated: 0.01, 0.001 or 0.0001, the share of other people who would match.
+        ``frame`` and ``face``: as for :meth:`compress`. ImageError, PayloadError, CardError, InvalidParameter, or
+        NotCalibrated where there is no threshold for the payload's version and this recogniser.
         """
+        payload, card = bytes_of_no_picture(reference), None
+        if payload is None:
+            card = reference if isinstance(reference, cards.ReadCard) else self.read_card(reference, issuers=issuers)
+            payload = card.require_payload()
         coder, parts = self._opened(payload)
         pixels = partial(read, photo, self._max_pixels)
-        return _alone(self._pipeline.verify(pixels, len(payload), coder, parts, fmr, frame=frame, timings=Timings()))
+        return _alone(
+            self._pipeline.verify(
+                pixels, payload, coder, parts, fmr, card=card, frame=frame, face=face, timings=Timings()
+            )
+        )
 
     def interpolate(self, a: bytes, b: bytes, *, steps: int = latent.STEPS) -> list[Image.Image]:
         """``steps`` faces from that of payload ``a`` to that of ``b``, both of one version of a VAE.
@@ -245,7 +254,7 @@ class Cameo:
         sign = partial(
             cards.make_card, claims=cards.Claims.of(claims), key=signing, expires=expires, not_before=not_before
         )
-        payload = _payload(face)
+        payload = bytes_of_no_picture(face)
         if payload is not None:
             coder, parts = self._opened(payload)
             source = unpacked(payload, coder, parts)
@@ -265,17 +274,12 @@ class Cameo:
         ``card`` is a photo or scan, or the text of the QR code as a str. NoCard, NotACard, DamagedCard, InvalidKey;
         SeveralCards, for which there is :meth:`read_cards`.
         """
-        found = self.read_cards(card, issuers=issuers)
-        if len(found) > 1:
-            raise SeveralCards(
-                f"the picture has {len(found)} cards; show one, or call read_cards for all", cards=len(found), limit=1
-            )
-        return found[0]
+        return cards.only_card(self.read_cards(card, issuers=issuers))
 
     def read_cards(self, card: Photo, *, issuers: str | os.PathLike[str] | None = None) -> "list[ReadCard]":
         """All cards in a picture, each once, as :meth:`read_card` gives one."""
         trusted = {} if issuers is None else cards.load_issuers(issuers)
-        if isinstance(card, str) and _CARD_TEXT.fullmatch(card):
+        if isinstance(card, str) and cards.is_text(card):
             return [cards.read_text(card, trusted)]
         return cards.read_picture(read(card, self._max_pixels).pixels, trusted)
 
@@ -309,18 +313,6 @@ def shipped_store() -> Path:
     package = Path(__file__).parent
     inside = package / "model_store"
     return inside if inside.is_dir() else package.parent / "model_store"
-
-
-def _payload(face: Photo) -> bytes | None:
-    """Itself where it is the bytes of a payload, and not those of a photo."""
-    if not isinstance(face, bytes | bytearray | memoryview):
-        return None
-    data = bytes(face)
-    try:
-        sniff(data)
-    except NotAnImage:
-        return data
-    return None
 
 
 def _pictures(faces: list[NDArray[np.uint8]]) -> list[Image.Image]:

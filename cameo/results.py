@@ -9,7 +9,10 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from cameo.cards import ReadCard
+
 Pixels = NDArray[np.uint8]
+Decision = Literal["match", "no-match", "card-not-valid"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,13 +81,13 @@ class RecogniserVersion:
 
 @dataclass(frozen=True, eq=False)
 class Verified:
-    """Whether a photo shows the person of a payload, as a recogniser sees it.
+    """Whether a photo shows the person of a payload or card, as a recogniser sees it.
 
     A match says that two pictures are alike. It does not say that a living person was in front of the camera.
     """
 
     match: bool
-    """Whether the score reaches the threshold."""
+    """Whether the score reaches the threshold, and the card, if it was one, is valid."""
     score: float
     """The recogniser's cosine of the photo's portrait and of the face that the payload stands for, -1 to 1."""
     threshold: float
@@ -99,6 +102,15 @@ class Verified:
     frame: Frame
     warnings: tuple[Doubt, ...] = ()
     """What is doubtful about the photo."""
+    card: "ReadCard | None" = None
+    """The card that the payload was on, with the state of its signature; None where a payload was given."""
+
+    @property
+    def decision(self) -> Decision:
+        """Of a card that is not valid the face is compared, too, but whoever it shows: that is no match."""
+        if self.card is not None and not self.card.is_valid:
+            return "card-not-valid"
+        return "match" if self.match else "no-match"
 
 
 @dataclass(frozen=True, eq=False)

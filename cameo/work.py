@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
@@ -29,6 +29,9 @@ from cameo.nn.search import ROUNDS
 from cameo.pictures.decode import Decoded
 from cameo.pictures.quality import SIDE, Pixels
 from cameo.results import Comparison, Compressed, Verified
+
+if TYPE_CHECKING:
+    from cameo.cards import ReadCard
 
 T = TypeVar("T")
 
@@ -118,15 +121,8 @@ class Pipeline:
         """What ``read`` gives, the pixels of a photo, to a payload of at most ``budget`` bytes. ImageError.
 
         ``budget`` is one of :meth:`Coder.budget`, ``effort`` one of :meth:`effort`, ``judged`` of :meth:`judges`.
-        ``face``: largest takes the most prominent one, only refuses a photo with several.
         """
-        framed = self.framed(read, frame, coder.size, timings)
-        if face == "only" and framed.faces is not None and framed.faces > 1:
-            raise TooManyFaces(
-                f"{framed.faces} faces were found: send a picture of one, or take the most prominent one with "
-                "face=largest",
-                faces=framed.faces, limit=1,
-            )  # fmt: skip
+        framed = self.framed(read, frame, face, coder.size, timings)
         tokens = yield from self.tokens(framed.portrait, coder, budget, effort, timings)
         with timings.stage("encode"):
             payload, held = coder.pack_first(tokens, budget)
@@ -153,12 +149,21 @@ class Pipeline:
             yield Call(coder.searching, search)
         return search.tokens().numpy()
 
-    def framed(self, read: Callable[[], Decoded], frame: str, size: int, timings: Timings) -> Framed:
-        """The portrait of ``size`` pixels; blocking. ``frame``: auto or asis."""
+    def framed(self, read: Callable[[], Decoded], frame: str, face: str, size: int, timings: Timings) -> Framed:
+        """The portrait of ``size`` pixels; blocking. ``frame``: auto or asis. ImageError.
+
+        ``face``: largest takes the most prominent one, only refuses a photo with several.
+        """
         with timings.stage("decode"):
             image_HWC, scale = read()
         with timings.stage("frame"):
             framed = self.framer.auto(image_HWC, size) if frame == "auto" else asis(image_HWC, size)
+        if face == "only" and framed.faces is not None and framed.faces > 1:
+            raise TooManyFaces(
+                f"{framed.faces} faces were found: send a picture of one, or take the most prominent one with "
+                "face=largest",
+                faces=framed.faces, limit=1,
+            )  # fmt: skip
         return framed if scale == 1 else _in_photo(framed, scale)
 
     @staticmethod
@@ -196,32 +201,31 @@ class Pipeline:
             return data if len(data) <= max_bytes else coder.shorten(payload, max_bytes)
 
     def verify(
-        self, read: Callable[[], Decoded], size: int, coder: Coder, payload: Payload, fmr: float, *, frame: str,
-        timings: Timings,
+        self, read: Callable[[], Decoded], data: bytes, coder: Coder, payload: Payload, fmr: float, *,
+        card: "ReadCard | None", frame: str, face: str, timings: Timings,
     ) -> Job[Verified]:  # fmt: skip
-        """Whether a photo shows the person of a payload of ``size`` bytes, at the false match rate ``fmr``.
+        """Whether a photo shows the person of ``data``, a payload, which may be that of ``card``, at the FMR ``fmr``.
 
         NotCalibrated or InvalidParameter, at once. ImageError, PayloadError.
         """
-        if self.judge is None:
+        self.require_framing(frame, face)
+        if (judge := self.judge) is None:
             raise NotCalibrated(f"Verification needs {NO_RECOGNISER}.")
-        threshold = calibrated(coder.calibration, self.judge.version).threshold(size, fmr)
-        return self._verify(read, size, coder, payload, fmr, threshold, frame, timings, self.judge)
+        threshold = calibrated(coder.calibration, judge.version).threshold(len(data), fmr)
 
-    def _verify(
-        self, read: Callable[[], Decoded], size: int, coder: Coder, payload: Payload, fmr: float, threshold: float,
-        frame: str, timings: Timings, judge: IdentityJudge,
-    ) -> Job[Verified]:  # fmt: skip
-        with timings.stage("decode"):
-            tokens = coder.unpack(payload)
-        framed = self.framed(read, frame, SIDE, timings)
-        face_HWC = yield Call(coder.decoding, tokens)
-        with timings.stage("judge"):
-            score = judge.similarity(framed.portrait, face_HWC)
-        name, version = coder.manifest.name, coder.manifest.version
-        return Verified(
-            score >= threshold, score, threshold, fmr, judge.version, name, version, size, framed, check(framed, None)
-        )
+        def job() -> Job[Verified]:
+            with timings.stage("decode"):
+                tokens = coder.unpack(payload)
+            framed = self.framed(read, frame, face, SIDE, timings)
+            face_HWC = yield Call(coder.decoding, tokens)
+            with timings.stage("judge"):
+                score = judge.similarity(framed.portrait, face_HWC)
+            return Verified(
+                score >= threshold and (card is None or card.is_valid), score, threshold, fmr, judge.version,
+                coder.manifest.name, coder.manifest.version, len(data), framed, check(framed, None), card,
+            )  # fmt: skip
+
+        return job()
 
     @staticmethod
     def interpolate(coder: Coder, ends: tuple[Payload, Payload], steps: int, timings: Timings) -> Job[list[Pixels]]:
@@ -245,7 +249,7 @@ class Pipeline:
         def encode(coder: Coder, portrait_HWC: Pixels, budget: int | None) -> Job[NDArray[np.int64]]:
             return self.tokens(portrait_HWC, coder, budget, efforts[coder], timings)
 
-        framed = self.framed(read, frame, SIDE, timings)
+        framed = self.framed(read, frame, "largest", SIDE, timings)
         return (yield from compare(framed, coders, codecs, self.judge, encode, timings))
 
 

@@ -19,8 +19,9 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 LOCKS = {
     "bench": ["dev", "bench"],
     "dev": ["dev"],
-    "serve": ["serve"],
-    "training": ["training"],
+    "serve": ["serve", "objects"],
+    "training": ["training", "objects"],
+    "ray": ["serve", "ray"],
     "build": PROJECT["build-system"]["requires"],
     "sbom": ["cyclonedx-bom==7.5.0"],  # writes what the image holds as CycloneDX
 }

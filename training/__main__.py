@@ -7,7 +7,7 @@ import sys
 import cv2
 
 from cameo.errors import CameoError
-from training import publish, run, weights
+from training import default, publish, run, weights, withdraw
 from training.data import augmentations, prepare
 from training.evaluation import calibrate_verification, evaluate, recognition
 from training.experiments import report
@@ -22,16 +22,9 @@ def main() -> int:
     )
     commands = parser.add_subparsers(dest="command", required=True)
     for module in (
-        prepare,
-        run,
-        evaluate,
-        publish,
-        recognition,
-        calibrate_verification,
-        report,
-        augmentations,
+        prepare, run, evaluate, recognition, publish, default, withdraw, calibrate_verification, report, augmentations,
         weights,
-    ):
+    ):  # fmt: skip
         module.add_command(commands)
     options = parser.parse_args()
     logging.basicConfig(level="INFO", format="%(message)s")

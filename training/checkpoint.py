@@ -46,9 +46,9 @@ class Checkpoint:
         write(self.path, contents)
 
     @torch.no_grad()
-    def restore(self, device: torch.device) -> None:
-        """Raises ValueError for a file that is cut short or of another run."""
-        saved = read(self.path, device)
+    def restore(self, data: bytes, device: torch.device) -> None:
+        """Go back to what was saved, by the bytes of its file: ValueError where they are damaged or of another run."""
+        saved = read(self.path, device, data)
         try:
             for model, name in ((self.model, "model"), (self.average, "average")):
                 for key, tensor in tensors(model).items():
@@ -66,10 +66,11 @@ class Checkpoint:
         self.state.update(saved["state"])
 
 
-def read(path: Path, device: torch.device) -> dict[str, Any]:
-    """A file of :func:`write`. ValueError where it is damaged."""
+def read(path: Path, device: torch.device, data: bytes | None = None) -> dict[str, Any]:
+    """A file of :func:`write`, or its bytes where somebody has read them. ValueError where it is damaged."""
+    source = path if data is None else io.BytesIO(data)
     try:
-        saved: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+        saved: dict[str, Any] = torch.load(source, map_location=device, weights_only=True)
     except FileNotFoundError:
         raise
     except (RuntimeError, EOFError, ValueError, OSError, UnpicklingError) as error:  # a file cut short gives any

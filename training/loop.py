@@ -9,7 +9,7 @@ import math
 import platform
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from copy import deepcopy
@@ -63,18 +63,23 @@ class Stop(AbstractContextManager["Stop"]):
 def train(
     recipe: Recipe, run: Path, data: Portraits, validation: Portraits, *, device: torch.device,
     ranks: Ranks = ALONE, networks: Networks = NONE, start: Path | None = None,
-    save_seconds: float = 60.0,
+    save_seconds: float = 60.0, saved: Callable[[int, bool], object] = lambda step, last: None,
 ) -> bool:  # fmt: skip
     """Train until the recipe's last step; True when it was reached, False when a signal came first.
 
-    ``start`` is the folder of a published version to begin with. Raises ValueError when the run folder holds
-    another run or a damaged checkpoint, FloatingPointError when the loss is not finite, OSError when the disk is full.
+    ``start`` is the folder of a published version to begin with. ``saved`` is called after each checkpoint, by the
+    process that writes, with the step and whether it is the last one. Only that process needs ``run``. Raises
+    ValueError when the run folder holds another run or a damaged checkpoint, FloatingPointError when the loss is not
+    finite, OSError when the disk is full.
     """
     o, size, checkpoint = recipe.optimise, recipe.model["size"], run / "checkpoint.pt"
-    steps, begin = o.length(len(data)), not checkpoint.exists()
+    steps = o.length(len(data))
     if ranks.writer:
         run.mkdir(parents=True, exist_ok=True)
         claim(recipe, run, start)
+    # Others may be on machines that do not see the run folder.
+    before = ranks.give(checkpoint.read_bytes() if ranks.writer and checkpoint.exists() else None)
+    begin = before is None
     torch.manual_seed(recipe.seed)
     model, average, kind, criterion = build_parts(
         recipe, run, data, device=device, ranks=ranks, networks=networks, start=start, begin=begin
@@ -87,8 +92,8 @@ def train(
         "partial": {}, "data": data.sources,
     }  # fmt: skip
     kept = Checkpoint(checkpoint, model, average, kind, optimiser, state)
-    if not begin:
-        kept.restore(device)
+    if before is not None:
+        kept.restore(before, device)
         log.info("resumed at step %d", state["step"])
     forward = DistributedDataParallel(model) if ranks.world > 1 else model
     batches = prefetch(
@@ -101,10 +106,15 @@ def train(
     began = time.monotonic() - state["seconds"]
     saved_at = shown_at = time.monotonic()
     stopping = False
+
+    def save(*, last: bool = False) -> None:
+        kept.save()
+        saved(state["step"], last)
+
     with Stop() as stop, record, bar:
         if begin and ranks.writer:
             validate(record, kind, average, validation, 0)
-            kept.save()
+            save()
         while state["step"] < steps and not stopping:
             step = state["step"]
             generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
@@ -143,16 +153,16 @@ def train(
             if ranks.writer and (state["step"] % max(1, steps // VALIDATIONS) == 0 or state["step"] == steps):
                 validate(record, kind, average, validation, state["step"])
             if ranks.writer and now - saved_at > save_seconds:  # after what it goes with was written down
-                kept.save()
+                save()
                 saved_at = time.monotonic()
     finished = bool(state["step"] == steps)
     if finished and "finished" not in state:
         if ranks.writer:
-            kept.save()  # finishing takes minutes, and would have to begin where the last save was
+            save()  # finishing takes minutes, and would have to begin where the last save was
         kind.finish(average, data)
         state["finished"] = datetime.now(UTC).isoformat()
     if ranks.writer:
-        kept.save()
+        save(last=True)
     ranks.wait()
     return finished
 
@@ -172,10 +182,7 @@ def build_parts(
     start: Path | None, begin: bool,
 ) -> tuple[Model, Model, Kind[Any], Criterion]:  # fmt: skip
     """The model, its average, the steps of its kind and the loss, on the device; at their beginning if it is one."""
-    if ranks.writer:
-        metric_RP = metric(recipe, run, data, networks, device)
-    ranks.wait()
-    metric_RP = metric(recipe, run, data, networks, device)
+    metric_RP = ranks.give(metric(recipe, run, data, networks, device) if ranks.writer else None)
     model = build(recipe.model)
     kind = kind_named(recipe.model)(model, recipe, ranks)
     refit = recipe.optimise.refit

@@ -15,15 +15,16 @@ from safetensors.torch import save
 
 from cameo.coder import answer
 from cameo.errors import RefusedVersion, StoreError
-from cameo.store import forever
+from cameo.store import Store, open_store
 from cameo.store.manifest import Draft, Tokens, Training
 from cameo.store.publish import next_version, publish
-from cameo.store.reader import StoredVersion, read_version, scan
+from cameo.store.reader import StoredVersion
 from training.evaluation.bootstrap import summary
 from training.evaluation.evaluate import Row, Setting, add_judging
 from training.evaluation.measure import Measured
-from training.evaluation.trained import Run, Trained, at_default_rate, at_rates, from_run, from_store, read_run
+from training.evaluation.trained import Run, Trained, at, at_default_rate, at_rates, from_run, from_store, read_run
 from training.kinds import kind_of
+from training.remote import place, run_folder
 
 log = logging.getLogger("cameo.training")
 
@@ -41,12 +42,12 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         epilog="Example: python -m training publish runs/vqvae-64 --validation data/faces --licence 'research only' "
         "--lpips weights/lpips_alex.npz",
     )
-    c.add_argument("run", type=Path, help="run folder")
+    c.add_argument("run", type=place, help="run folder, or s3://...")
     c.add_argument(
-        "--validation", type=Path, nargs="+", required=True,
-        help="prepared data sets, whose split val is measured on: people not trained on",
+        "--validation", type=place, nargs="+", required=True,
+        help="prepared data sets, folders or s3://..., whose split val is measured on: people not trained on",
     )  # fmt: skip
-    c.add_argument("--store", type=Path, default=Path("model_store"), help="model store; default: model_store")
+    c.add_argument("--store", default="model_store", help="model store, a folder or s3://...; default: model_store")
     c.add_argument("--licence", required=True, help="the terms that the training data puts on the weights")
     add_judging(c)
     c.add_argument("--even-if-worse", action="store_true", help="publish whatever the comparison says")
@@ -54,13 +55,16 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
 
 
 def _publish(options: argparse.Namespace) -> int:
-    run = finished(options.run)
+    with run_folder(options.run) as folder:
+        run = finished(folder)
     setting = Setting.of(
         options.validation, "val", judge=options.judge, lpips=options.lpips, faces=options.faces, pairs=options.pairs
     )
-    stored = publish_run(run, options.store, setting, options.licence, even_if_worse=options.even_if_worse)
-    print(f"published {stored.folder}, tag {stored.tag.hex()}")
-    print((stored.folder / "card.md").read_text())
+    store = open_store(options.store)
+    stored = publish_run(run, store, setting, options.licence, even_if_worse=options.even_if_worse)
+    name, version = stored.key
+    print(f"published {name}/{version} in {store}, tag {stored.tag.hex()}")
+    print(card(stored.manifest))
     return 0
 
 
@@ -72,14 +76,16 @@ def finished(folder: Path) -> Run:
     return run
 
 
-def publish_run(run: Run, store: Path, setting: Setting, licence: str, *, even_if_worse: bool = False) -> StoredVersion:
+def publish_run(
+    run: Run, store: Store | Path | str, setting: Setting, licence: str, *, even_if_worse: bool = False
+) -> StoredVersion:
     """Measure the weights of a finished run, as they will be stored, and publish them as the next version.
 
     In a store with the file FOREVER it is listed there. ValueError for a model that is worse than the version it would
     replace; StoreError when the store cannot be written. Either way the store stays as it was.
     """
-    if not store.is_dir():
-        raise StoreError(f"The model store {store} does not exist; make the folder first.", root=str(store))
+    store = open_store(store)
+    store.look()  # an hour of measuring is in vain where there is no store
     trained = from_run(run)
     with tempfile.TemporaryDirectory(prefix="cameo-") as folder:
         default = at_default_rate(trained)
@@ -122,27 +128,25 @@ def publish_run(run: Run, store: Path, setting: Setting, licence: str, *, even_i
         licence=licence,
     )  # fmt: skip
     try:
-        stored = publish(
+        return publish(
             store, draft, weights=save(run.weights), dtype="float16", card=card(draft),
             check=lambda stored: round_trip(stored, default, setting),
         )  # fmt: skip
-        forever.add(store, *stored.key)
     except OSError as error:
         raise StoreError(
             f"Version {draft.version} of {draft.name} cannot be written into {store}: {error.strerror or error}. "
             "The store is as it was.",
             root=str(store),
         ) from error
-    return stored
 
 
-def highest(store: Path, name: str) -> Trained | None:
+def highest(store: Store, name: str) -> Trained | None:
     """The highest version of a name that can be used; the log names those above it that cannot."""
-    for folder in reversed([folder for folder in scan(store) if folder.parent.name == name]):
+    for key in reversed([key for key in store.look()[0] if key[0] == name]):
         try:
-            return from_store(read_version(folder))
+            return at(store, key)
         except (RefusedVersion, ValueError) as error:
-            log.warning("not compared with %s/%s: %s", name, folder.name, error)
+            log.warning("not compared with %s/%s: %s", *key, error)
     return None
 
 

@@ -2,12 +2,15 @@
 
 import os
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 from training.checkpoint import tensors
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,14 @@ class Ranks:
         """Give all processes the writer's."""
         if self.world > 1:
             dist.broadcast(tensor, src=0)
+
+    def give(self, value: T) -> T:
+        """Give all processes what the writer has: any object that can be pickled. Theirs is not looked at."""
+        if self.world == 1:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box, src=0)
+        return box[0]
 
     def wait(self) -> None:
         if self.world > 1:

@@ -1,4 +1,5 @@
-"""API keys and their rate limits: plain ASGI middleware around everything but the probes of orchestrators.
+"""API keys and their rate limits: plain ASGI middleware around everything but the page and the probes of
+orchestrators.
 
 The keys file has a line for each key, ``NAME SHA256HEX [requests-per-minute]``, and comments after #. It holds hashes
 only: who reads it learns no key. ``python -m app key NAME`` makes both. Several lines may have one name: these keys
@@ -20,6 +21,7 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.api import pages
 from app.api.prefix import route_path
 from app.api.problems import problem
 from app.config import Settings
@@ -28,7 +30,7 @@ from cameo.errors import RateLimited, Unauthorized
 
 log = logging.getLogger("cameo.keys")
 
-PROBES = frozenset({"/livez", "/readyz"})
+OPEN = frozenset({"/livez", "/readyz"}) | pages.OPEN
 ERRORS = (Unauthorized, RateLimited)
 SCHEMES = {  # as OpenAPI has them
     "bearer": {"type": "http", "scheme": "bearer", "description": "The API key"},
@@ -50,7 +52,7 @@ class Key(NamedTuple):
 def make(name: str, per_minute: int | None = None) -> tuple[str, str]:
     """A new key: the secret for the client, and the line for the keys file; ValueError for a malformed name."""
     if not NAME.fullmatch(name):
-        raise ValueError(f"{name!r} is no name: up to 64 letters, digits, dots, dashes and underscores")
+        raise ValueError(f"{name!r} is not a valid name: up to 64 letters, digits, dots, dashes and underscores")
     secret = "cameo_" + secrets.token_urlsafe(32)
     return secret, " ".join([name, _hash(secret)] + ([] if per_minute is None else [str(per_minute)]))
 
@@ -220,7 +222,7 @@ class Access:
         self._app, self._keys, self._metrics = app, keys, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or route_path(scope) in PROBES:
+        if scope["type"] != "http" or route_path(scope) in OPEN:
             await self._app(scope, receive, send)
             return
         secret = _secret(Headers(scope=scope))

@@ -1,6 +1,5 @@
 """``POST /card``: a face and claims to a signed card. ``POST /card/read``: a card to claims, face and signature."""
 
-import base64
 from datetime import date, datetime
 from functools import partial
 from typing import Annotated, Any, Literal
@@ -11,6 +10,7 @@ from fastapi.responses import JSONResponse, Response
 from app.api import json_body
 from app.api.description import (
     BINARY,
+    CARD_ERRORS,
     DEADLINE_PARAMETER,
     PAYLOAD_ERRORS,
     PAYLOAD_EXAMPLE,
@@ -18,19 +18,19 @@ from app.api.description import (
     files,
     headers,
 )
-from app.api.facts import dictionary, model_header
+from app.api.facts import card_facts, dictionary, model_header
 from app.api.forms import FIELDS, FORM
 from app.api.negotiate import JSON, OCTETS, content_type, negotiate
 from app.api.parameters import Route, WantedFace, refuse_unknown_fields
 from app.api.payloads import decode_base64
 from app.api.problems import responses
 from app.api.run import run
-from app.api.schemas import CardFacts, CardRequest, CardsAnswer, CardText
+from app.api.schemas import CardRequest, CardsAnswer, CardText
 from app.api.uploads import one_image, read_form, read_image
 from app.engine.admission import Kind
 from app.engine.service import Service, Work
 from cameo import errors
-from cameo.cards import MEDIA_TYPES, Claims, ReadCard, make_card, require_drawable
+from cameo.cards import MEDIA_TYPES, Claims, make_card, require_drawable
 from cameo.coder.coder import Coder
 from cameo.work import compressed, unpacked
 
@@ -39,7 +39,6 @@ router = APIRouter(tags=["cards"], route_class=Route)
 TEXT = "text/plain"
 CLAIMS_BYTES = 2**13  # of a form's field: more than the longest values of all attributes take that fit on a card
 CLAIMS_EXAMPLE = {"full_name": "Eileen Collins", "date_of_birth": "1956-11-19", "gender": "female", "nationality": "US"}
-READ_ERRORS = (errors.NoCard, errors.NotACard, errors.DamagedCard, errors.InvalidKey)
 
 
 class WantedCard(WantedFace):
@@ -171,7 +170,7 @@ def _claims(data: bytes) -> Claims:
     response_model=CardsAnswer,
     responses={
         200: {"description": "What each card says, and whether a trusted issuer says it."},
-        **responses(*PICTURE_ERRORS, *READ_ERRORS),
+        **responses(*PICTURE_ERRORS, *CARD_ERRORS),
     },
     openapi_extra={
         "parameters": [DEADLINE_PARAMETER],
@@ -205,19 +204,5 @@ async def read_card(request: Request) -> Response:
         work = service.read_card_text((await request.body()).decode("ascii", "replace"), timings)
     else:
         work = service.read_cards(await read_image(request), timings)
-    answer = CardsAnswer(cards=[_facts(each) for each in await run(request, work)])
+    answer = CardsAnswer(cards=[card_facts(each) for each in await run(request, work)])
     return JSONResponse(answer.model_dump(mode="json"))
-
-
-def _facts(card: ReadCard) -> CardFacts:
-    return CardFacts(
-        state=card.state,
-        detail=card.detail,
-        issuer=card.issuer,
-        issued=card.issued,
-        not_before=card.not_before,
-        expires=card.expires,
-        claims=card.claims.given(),
-        payload=None if card.payload is None else base64.b64encode(card.payload).decode(),
-        text=card.text,
-    )

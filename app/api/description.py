@@ -22,13 +22,14 @@ PICTURE_ERRORS = (
     errors.NotAnImage, errors.TruncatedImage, errors.UnsupportedImage, errors.TooManyPixels,
     errors.TooComplex, errors.NoFace, errors.NotAcceptable, errors.BodyTooLarge, errors.UnsupportedMediaType,
     errors.ImageFieldMissing, errors.ImageFieldRepeated, errors.UnknownModel, errors.UnknownVersion,
-    errors.RefusedVersion, errors.Overloaded, errors.NotReady, errors.DeadlineExceeded,
+    errors.RefusedVersion, errors.StoreUnavailable, errors.Overloaded, errors.NotReady, errors.DeadlineExceeded,
 )  # fmt: skip
 PAYLOAD_ERRORS = (
     errors.EmptyPayload, errors.TruncatedPayload, errors.OverlongPayload, errors.DamagedPayload,
     errors.ForeignPayload, errors.UnknownTag, errors.NotAcceptable, errors.BodyTooLarge, errors.UnsupportedMediaType,
-    errors.RefusedVersion, errors.Overloaded, errors.NotReady, errors.DeadlineExceeded,
+    errors.RefusedVersion, errors.StoreUnavailable, errors.Overloaded, errors.NotReady, errors.DeadlineExceeded,
 )  # fmt: skip
+CARD_ERRORS = (errors.NoCard, errors.NotACard, errors.DamagedCard, errors.InvalidKey)
 # Whatever is asked: what is no HTTP, a query parameter that is not known, a head or a connection too many, a defect.
 ANY_ERRORS = (
     errors.BadRequest, errors.InvalidParameter, errors.HeadTooLarge, errors.TooManyConnections, errors.InternalError,
@@ -99,7 +100,7 @@ def _complete(document: dict[str, Any], keys_needed: bool, max_deadline_ms: int)
     if keys_needed:
         components["securitySchemes"] = access.SCHEMES
     for path, operations in document["paths"].items():
-        needs_key = keys_needed and path not in access.PROBES
+        needs_key = keys_needed and path not in access.OPEN
         for operation in operations.values():
             for parameter in operation.get("parameters", []):
                 if parameter["name"] == DEADLINE:

@@ -1,9 +1,12 @@
 """Facts that several resources answer with, as JSON and as headers."""
 
+import base64
+
 import numpy as np
 
 from app.api import schemas
 from app.engine.service import Service
+from cameo.cards import ReadCard
 from cameo.coder.coder import Coder
 from cameo.results import Compressed, Frame
 
@@ -18,6 +21,21 @@ def doubts(done: Compressed) -> schemas.Doubts:
     return schemas.Doubts(
         likeness=None if done.likeness is None else round(done.likeness, 4),
         warnings=[schemas.Doubt(code=code, detail=detail) for code, detail in done.warnings],
+    )
+
+
+def card_facts(card: ReadCard) -> schemas.CardFacts:
+    """What a card says, and the state of its signature."""
+    return schemas.CardFacts(
+        state=card.state,
+        detail=card.detail,
+        issuer=card.issuer,
+        issued=card.issued,
+        not_before=card.not_before,
+        expires=card.expires,
+        claims=card.claims.given(),
+        payload=None if card.payload is None else base64.b64encode(card.payload).decode(),
+        text=card.text,
     )
 
 

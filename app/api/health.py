@@ -38,6 +38,7 @@ async def readiness(request: Request) -> Response:
         workers=service.scheduler.workers,
         effort=effort,
         effort_reason=effort_reason,
+        card_issuer=service.issuing.issuer,
         models=[f"{e.stored.manifest.name}/{e.stored.manifest.version}" for e in service.registry.entries],
         refused=refused(service),
         store_problem=service.registry.problem,

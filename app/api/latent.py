@@ -31,7 +31,7 @@ STRIP: dict[int | str, dict[str, Any]] = {
 }
 SAMPLE_ERRORS = (
     errors.NotAcceptable, errors.InvalidParameter, errors.UnknownModel, errors.UnknownVersion, errors.RefusedVersion,
-    errors.Overloaded, errors.NotReady, errors.DeadlineExceeded,
+    errors.StoreUnavailable, errors.Overloaded, errors.NotReady, errors.DeadlineExceeded,
 )  # fmt: skip
 
 

@@ -15,6 +15,11 @@ FrameMethod = Annotated[
     Query(description="auto: find the face and warp it to the canonical portrait; asis: centre square, resized"),
 ]
 
+FaceChoice = Annotated[
+    Literal["largest", "only"],
+    Query(description="of several faces: largest takes the most prominent one, only refuses the picture"),
+]
+
 WantedEffort = Annotated[
     Effort | None,
     Query(
@@ -34,10 +39,7 @@ class WantedFace(BaseModel):
         int | None, Query(description="largest payload wanted, bytes; default: the version's default rate", ge=1)
     ] = None
     frame: FrameMethod = "auto"
-    face: Annotated[
-        Literal["largest", "only"],
-        Query(description="of several faces: largest takes the most prominent one, only refuses the picture"),
-    ] = "largest"
+    face: FaceChoice = "largest"
     effort: WantedEffort = None
 
 

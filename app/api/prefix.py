@@ -14,8 +14,8 @@ class Prefix:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             path, root = scope["path"], self._root_path
-            whole = path if path == root or path.startswith(root + "/") else root + path
-            scope = {**scope, "root_path": root, "path": whole or "/"}
+            bare = path.removeprefix(root) if path == root or path.startswith(root + "/") else path
+            scope = {**scope, "root_path": root, "path": root + (bare or "/")}
         await self._app(scope, receive, send)
 
 

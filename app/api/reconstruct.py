@@ -19,12 +19,14 @@ from app.api.run import run
 from app.api.schemas import ReconstructRequest, ShortenAnswer, ShortenRequest, Tokens
 from app.engine.service import Service
 from cameo import errors
+from cameo.cards import bare_qr
 from cameo.coder.coder import Coder
 from cameo.pictures.encode import MEDIA_TYPES
 
 S = TypeVar("S", bound=BaseModel)
 PAYLOADS = (PAYLOAD, OCTETS)
 PICTURE, *_ = MEDIA_TYPES
+SVG = "image/svg+xml"
 
 router = APIRouter(tags=["reconstruction"], route_class=Route)
 
@@ -97,11 +99,11 @@ async def reconstruct(request: Request) -> Response:
     response_model=ShortenAnswer,
     responses={
         200: {
-            "description": "JSON, or the payload alone.",
-            "content": files(PAYLOAD),
+            "description": f"JSON, the payload alone, or as {SVG} a QR code that holds it in Base45.",
+            "content": files(PAYLOAD, SVG),
             "headers": headers("Cameo-Model"),
         },
-        **responses(*PAYLOAD_ERRORS, errors.BudgetTooSmall),
+        **responses(*PAYLOAD_ERRORS, errors.BudgetTooSmall, errors.CardTooLarge),
     },
     openapi_extra=_body(ShortenRequest),
 )
@@ -114,7 +116,7 @@ async def shorten(
     no model goes below its least rate: 422, with the least.
     """
     service: Service = request.app.state.service
-    media_type = negotiate(request, JSON, PAYLOAD)
+    media_type = negotiate(request, JSON, PAYLOAD, SVG)
     if content_type(request) in PAYLOADS:
         data = strip_newline(await request.body())
     else:
@@ -128,6 +130,8 @@ def _payload_answer(coder: Coder, payload: bytes, media_type: str) -> Response:
     named = {"Cameo-Model": model_header(coder)}
     if media_type == PAYLOAD:
         return Response(payload, headers=named, media_type=PAYLOAD)
+    if media_type == SVG:
+        return Response(bare_qr(payload), headers=named, media_type=SVG)
     answer = ShortenAnswer(
         model=coder.manifest.name,
         version=coder.manifest.version,

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, FailFast, Field
 
 from app.config import Effort
 from cameo.cards import Claims, State
+from cameo.results import Decision
 
 Nested = list[Any]
 
@@ -76,13 +77,26 @@ class CompressAnswer(Doubts):
     frame: Frame
 
 
+class CardFacts(_Schema):
+    state: State = Field(description="only of a card that is valid did a trusted issuer say what it says, for now")
+    detail: str = Field(description="one sentence on the state")
+    issuer: str | None = Field(description="whom the card names as its issuer")
+    issued: datetime | None
+    not_before: datetime | None
+    expires: datetime | None
+    claims: dict[str, str] = Field(description="the attributes of Claim 169, as /card takes them")
+    payload: str | None = Field(description="the face in base64; null where the card has none of ours")
+    text: str = Field(description="what the card's QR code holds")
+
+
 class RecogniserVersion(_Schema):
     name: str = Field(description="of its file: face_recognition_sface_2021dec_int8bq is SFace as OpenCV published it")
     sha256: str = Field(description="of its file")
 
 
 class VerifyAnswer(_Schema):
-    match: bool = Field(description="whether the score reaches the threshold")
+    match: bool = Field(description="whether the score reaches the threshold, and the card, if it was one, is valid")
+    decision: Decision = Field(description="`card-not-valid` whatever the score is: see `card`, and show no match")
     score: float = Field(description="the recogniser's cosine of the photo's portrait and of the payload's face")
     threshold: float = Field(description="calibrated for this version, recogniser, size of payload and FMR")
     fmr: float = Field(description="false match rate, ISO/IEC 19795-1: the share of other people who would match")
@@ -93,6 +107,7 @@ class VerifyAnswer(_Schema):
     bytes: int = Field(description="of the payload")
     frame: Frame
     warnings: list[Doubt] = Field(description="what is doubtful about the photo; empty if nothing is")
+    card: CardFacts | None = Field(description="the card, with the state of its signature; null for a payload")
 
 
 class ReconstructRequest(_Schema):
@@ -134,18 +149,6 @@ class CardRequest(_Schema):
 
 
 class CardText(_Schema):
-    text: str = Field(description="what the card's QR code holds")
-
-
-class CardFacts(_Schema):
-    state: State = Field(description="only of a card that is valid did a trusted issuer say what it says, for now")
-    detail: str = Field(description="one sentence on the state")
-    issuer: str | None = Field(description="whom the card names as its issuer")
-    issued: datetime | None
-    not_before: datetime | None
-    expires: datetime | None
-    claims: dict[str, str] = Field(description="the attributes of Claim 169, as /card takes them")
-    payload: str | None = Field(description="the face in base64; null where the card has none of ours")
     text: str = Field(description="what the card's QR code holds")
 
 
@@ -214,6 +217,9 @@ class ReadyAnswer(_Schema):
     workers: int
     effort: str = Field(description="how hard tokens are searched for where a request does not say")
     effort_reason: str
+    card_issuer: str | None = Field(
+        description="in whose name /card signs; null: the service has no key, CAMEO_CARD_KEY"
+    )
     models: list[str]
     refused: list[RefusedInfo]
     store_problem: str | None = Field(description="why the present state of the store is not served; null if it is")

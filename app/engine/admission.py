@@ -51,7 +51,7 @@ class AdmissionControl:
         self._in_turn: WeakSet[Timings] = WeakSet()  # requests that came when they were told to
         self.backlog = 0.0  # seconds of CPU time of accepted work that has not ended
         self.unfinished = 0
-        metrics.track(metrics.backlog, lambda: self.wait(time.perf_counter()) * self.workers)
+        metrics.track(metrics.backlog, lambda: self.wait(time.perf_counter()))
 
     def require_room(self, deadline: float, timings: Timings) -> None:
         """Overloaded or DeadlineExceeded where nothing more is accepted; worth asking before a body is read.

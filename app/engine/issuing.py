@@ -20,6 +20,11 @@ class Issuing:
         except InvalidKey as error:
             raise ValueError(f"CAMEO_CARD_ISSUERS: {error.detail}") from error
 
+    @property
+    def issuer(self) -> str | None:
+        """In whose name cards are signed; None without a key."""
+        return self._key.issuer if self._key else None
+
     def require_key(self) -> SigningKey:
         if self._key is None:
             raise NoSigningKey(

@@ -30,7 +30,7 @@ from cameo.nn.search import ROUNDS
 from cameo.pictures.decode import Decoded, decode_scaled, megapixels
 from cameo.pictures.encode import encode
 from cameo.results import Comparison, Compressed, Verified
-from cameo.store import Entry, Registry
+from cameo.store import Cache, Entry, Registry, open_store
 from cameo.work import Pipeline
 
 log = logging.getLogger("cameo.service")
@@ -68,7 +68,7 @@ class Service:
         )  # the same product as for a request, to the bit
         self.scheduler = Scheduler(workers, queue_seconds, metrics)
         self.registry: Registry[Coder] = Registry(
-            settings.store,
+            open_store(settings.store, Cache(settings.cache, settings.cache_mb * 2**20)),
             lambda stored: Coder(stored, self.device.torch, settings.backend),
             settings.model_memory_mb * 2**20,
         )
@@ -215,10 +215,13 @@ class Service:
         return Work(job(), Kind("read card text"), None)
 
     def verify(
-        self, data: bytes, frame: str, coder: Coder, payload: codec.Payload, size: int, fmr: float, timings: Timings
-    ) -> Work[Verified]:
-        """An uploaded picture against a payload of ``size`` bytes. ImageError, NotCalibrated and the like, at once."""
-        job = self.pipeline.verify(self._reader(data), size, coder, payload, fmr, frame=frame, timings=timings)
+        self, data: bytes, reference: bytes, coder: Coder, payload: codec.Payload, *, card: ReadCard | None,
+        fmr: float, frame: str, face: str, timings: Timings,
+    ) -> Work[Verified]:  # fmt: skip
+        """An uploaded picture against a payload, maybe of a card. ImageError, NotCalibrated and the like, at once."""
+        job = self.pipeline.verify(
+            self._reader(data), reference, coder, payload, fmr, card=card, frame=frame, face=face, timings=timings
+        )
         kind = Kind(f"verify {frame} {coder.size}", megapixels(data, self.settings.max_pixels), VERIFY_SECONDS)
         return Work(job, kind, coder.decoding)
 

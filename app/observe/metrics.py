@@ -1,6 +1,7 @@
 """Every Prometheus name, label and bucket of the service."""
 
 import os
+import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -145,6 +146,13 @@ class Metrics:
             multiprocess_mode="livemax",
             registry=r,
         )
+        self.clock = Gauge(
+            "cameo_clock_seconds",
+            "Unix time of the process, by which cards expire; less timestamp() of itself, it is the clock's error.",
+            multiprocess_mode="livemax",
+            registry=r,
+        )
+        self.track(self.clock, time.time)
         self.ready = Gauge("cameo_ready", "1 once models are loaded and warm.", multiprocess_mode="livemax", registry=r)
 
     def count_request(self, exchange: Exchange) -> None:

@@ -46,11 +46,7 @@ CLOSE = (b"connection", b"close")
 
 def serve(settings: Settings, listener: socket | None = None, listening: Callable[[], None] = lambda: None) -> int:
     """Until a signal ends it: the exit status. At ``listener``, if given; ``listening`` is called when it listens."""
-    logs.configure(settings.log_level, settings.log_format)
-    # Without this, OpenCV logs a warning about its DNN engine at every start.
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
-    memory.bound()
-    _allow_connections()
+    prepare(settings)
     try:
         app = create_app(settings)
     except ValueError as error:
@@ -58,12 +54,21 @@ def serve(settings: Settings, listener: socket | None = None, listening: Callabl
         return 2
     for number in ENDING:
         signal.signal(number, _end)
-    # Workers pack and unpack in Python. With the default of 5 ms the event loop would wait that long for each of its
-    # several turns in a request.
-    sys.setswitchinterval(SWITCH_SECONDS)
     server = Server(app, settings, listening)
     server.run(None if listener is None else [listener])
     return 0 if server.started else 1
+
+
+def prepare(settings: Settings) -> None:
+    """What a process needs before it makes the application."""
+    logs.configure(settings.log_level, settings.log_format)
+    # Without this, OpenCV logs a warning about its DNN engine at every start.
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
+    memory.bound()
+    _allow_connections()
+    # Workers pack and unpack in Python. With the default of 5 ms the event loop would wait that long for each of its
+    # several turns in a request.
+    sys.setswitchinterval(SWITCH_SECONDS)
 
 
 def _allow_connections() -> None:

@@ -10,23 +10,28 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from cameo.cards.bare import bare_qr
     from cameo.cards.card import MEDIA_TYPES, Card, make_card, require_drawable
     from cameo.cards.claims import Claims
     from cameo.cards.keys import Issuers, SigningKey, load_issuers, make_keys
     from cameo.cards.ndef import ndef_message
-    from cameo.cards.read import ReadCard, State, read_picture, read_text
+    from cameo.cards.read import ReadCard, State, only_card, read_picture, read_text
+    from cameo.cards.token import Token, is_text, unpack
 
 _HOMES = {
+    "bare_qr": "bare",
     "MEDIA_TYPES": "card", "Card": "card", "make_card": "card", "require_drawable": "card",
     "Claims": "claims",
     "Issuers": "keys", "SigningKey": "keys", "load_issuers": "keys", "make_keys": "keys",
     "ndef_message": "ndef",
-    "ReadCard": "read", "State": "read", "read_picture": "read", "read_text": "read",
+    "ReadCard": "read", "State": "read", "only_card": "read", "read_picture": "read", "read_text": "read",
+    "Token": "token", "is_text": "token", "unpack": "token",
 }  # fmt: skip
 
 __all__ = [
-    "MEDIA_TYPES", "Card", "Claims", "Issuers", "ReadCard", "SigningKey", "State", "load_issuers", "make_card",
-    "make_keys", "ndef_message", "read_picture", "read_text", "require_drawable",
+    "MEDIA_TYPES", "Card", "Claims", "Issuers", "ReadCard", "SigningKey", "State", "Token", "bare_qr", "is_text",
+    "load_issuers", "make_card", "make_keys", "ndef_message", "only_card", "read_picture", "read_text",
+    "require_drawable", "unpack",
 ]  # fmt: skip
 
 

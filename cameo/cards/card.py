@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import segno
 from PIL import Image
@@ -12,7 +12,7 @@ from PIL import Image
 from cameo.cards import render
 from cameo.cards.claims import Claims
 from cameo.cards.keys import SigningKey
-from cameo.cards.token import sign
+from cameo.cards.token import Token, sign
 from cameo.errors import CardTooLarge, InvalidParameter
 
 MEDIA_TYPES: Final = {
@@ -36,6 +36,15 @@ class Card:
     expires: datetime | None
     face: Image.Image = field(repr=False)
     """What the payload holds, as it is printed."""
+
+    @classmethod
+    def of(cls, token: Token, face: Image.Image) -> Self:
+        """A card that was signed elsewhere, and the face of its payload. ValueError where it is none of ours."""
+        if token.payload is None or token.issuer is None or token.issued is None:
+            raise ValueError("the card has no face, no issuer, or no time at which it was issued")
+        return cls(
+            token.text, token.payload, token.claims, token.issuer, token.issued, token.not_before, token.expires, face
+        )
 
     @property
     def qr(self) -> segno.QRCode:

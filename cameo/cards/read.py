@@ -13,7 +13,7 @@ from PIL import Image
 from cameo.cards.claims import Claims
 from cameo.cards.keys import Issuers
 from cameo.cards.token import Token, unpack
-from cameo.errors import CardError, NoCard, quoted
+from cameo.errors import CardError, CardWithoutFace, NoCard, SeveralCards, quoted
 
 State = Literal["valid", "unknown-issuer", "broken", "expired", "not-yet-valid"]
 
@@ -40,6 +40,12 @@ class ReadCard:
     @property
     def is_valid(self) -> bool:
         return self.state == "valid"
+
+    def require_payload(self) -> bytes:
+        """CardWithoutFace where it has none."""
+        if self.payload is None:
+            raise CardWithoutFace("the card has no face, or one in a format that is not read here")
+        return self.payload
 
 
 def read_text(text: str, issuers: Issuers, now: datetime | None = None) -> ReadCard:
@@ -68,6 +74,13 @@ def read_picture(pixels_HWC: NDArray[np.uint8], issuers: Issuers, now: datetime 
             "its code fills a quarter of the picture or more"
         )
     return cards
+
+
+def only_card(found: list[ReadCard]) -> ReadCard:
+    """SeveralCards where there are more."""
+    if len(found) > 1:
+        raise SeveralCards(f"the picture has {len(found)} cards; show one", cards=len(found), limit=1)
+    return found[0]
 
 
 def _find_codes(pixels_HWC: NDArray[np.uint8]) -> list[str]:

@@ -1,5 +1,6 @@
 """The text of a card: claims and a payload, signed (CWT in COSE_Sign1, Ed25519), through zlib and Base45."""
 
+import re
 import zlib
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -26,6 +27,14 @@ IMAGE, CAMEO = 0, 100  # a format, and its first sub-format for vendors: a paylo
 _SIGN1, _CWT = 18, 61  # tags
 _ALG, _CRIT = 1, 2  # of a protected header
 _LATEST = 253_402_300_799  # the last second of the year 9999
+_TEXT = re.compile(r"[0-9A-Z $%*+\-./:]{100,}[\r\n]*")  # Base45, and longer than the path of a file tends to be
+
+
+def is_text(data: str | bytes) -> bool:
+    """Whether this may be the text of a card: neither the path of a file, nor a picture or a payload."""
+    if len(data) > MOST_CHARACTERS + 2:
+        return False
+    return bool(_TEXT.fullmatch(data if isinstance(data, str) else data.decode("latin-1")))
 
 
 @dataclass(frozen=True)
@@ -154,7 +163,7 @@ def _time(value: Any) -> datetime | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _LATEST:
-        raise DamagedCard("a time in the card is no number of seconds")
+        raise DamagedCard("a time in the card is not a number of seconds")
     return datetime.fromtimestamp(value, UTC)
 
 

@@ -1,7 +1,9 @@
 """What a subcommand reads and writes: files, and pipes, which are called -."""
 
+import io
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -9,7 +11,11 @@ from cameo import codec
 from cameo.codec.text import decode_base64
 from cameo.errors import InvalidParameter, PayloadError
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
 PIPE = "-"
+FORMATS = {".png": "PNG", ".webp": "WEBP", ".jpg": "JPEG", ".jpeg": "JPEG"}
 
 output_option = click.option(
     "-o", "--output", metavar="FILE", type=click.Path(dir_okay=False, allow_dash=True), help="Where to; - is stdout."
@@ -33,6 +39,28 @@ def write(name: str, data: bytes) -> None:
         sys.stdout.buffer.flush()
     else:
         Path(name).write_bytes(data)
+
+
+def picture_format(name: str | None) -> str:
+    """By the name of the output, PNG on a pipe. UsageError."""
+    kind = "PNG" if name in (None, PIPE) else FORMATS.get(Path(str(name)).suffix.lower())
+    if kind is None:
+        raise click.UsageError(f"{name} names no format that is written: end it with {', '.join(FORMATS)}")
+    return kind
+
+
+def write_picture(name: str, picture: "Image") -> None:
+    """OSError."""
+    file, kind = io.BytesIO(), picture_format(name)
+    picture.save(file, kind, **({"lossless": True} if kind == "WEBP" else {}))
+    write(name, file.getvalue())
+
+
+def card(data: bytes) -> bytes | str:
+    """Of a file, which has a picture of a card, or the text of its QR code."""
+    from cameo.cards import is_text  # noqa: PLC0415 - only these commands need it
+
+    return data.decode("ascii") if is_text(data) else data
 
 
 def payload(data: bytes) -> bytes:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -16,16 +17,29 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 SOURCE = ("url", "key", "timeout", "store", "device")
 
+
+def _store_exists(_: click.Context, parameter: click.Parameter, where: str | None) -> str | None:
+    """A slip of the pen in a path is a wrong option; what is behind a URL shows when it is opened."""
+    if where is not None and "://" not in where and not Path(where).is_dir():
+        raise click.BadParameter(f"Directory {where!r} does not exist.", param=parameter)
+    return where
+
+
 _store = (
     click.option(
-        "--store", type=click.Path(exists=True, file_okay=False), help="Model store; by default the package's."
+        "--store",
+        callback=_store_exists,
+        metavar="FOLDER|URL",
+        help="Model store: a folder, or s3://bucket/prefix, gs:// or az://; by default the package's.",
     ),
     click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:N]", help="Where models run."),
 )
 
 _source = (
     click.option("--url", envvar="CAMEO_URL", metavar="URL", help="Ask this service, not this machine. [CAMEO_URL]"),
-    click.option("--key", envvar="CAMEO_API_KEY", metavar="KEY", help="API key of the service. [CAMEO_API_KEY]"),
+    click.option(
+        "--api-key", "key", envvar="CAMEO_API_KEY", metavar="KEY", help="API key of the service. [CAMEO_API_KEY]"
+    ),
     click.option(
         "--timeout", type=click.FloatRange(min=0, min_open=True), default=60.0, show_default=True, metavar="SECONDS",
         help="How long an answer of the service is waited for, retries included.",
@@ -38,15 +52,17 @@ _model = (
     click.option("--version", type=click.IntRange(min=1), help="Version of the model; by default its default."),
 )
 
-_search = (
-    click.option(
-        "--effort", type=click.Choice(["fast", "good", "best"]),
-        help="How hard to search for the best bytes: good by default, fast for many photos.",
-    ),
-    click.option(
-        "--frame", type=click.Choice(["auto", "asis"]), default="auto", show_default=True,
-        help="auto: find the face; asis: the centre square is the portrait already.",
-    ),
+_effort = click.option(
+    "--effort", type=click.Choice(["fast", "good", "best"]),
+    help="How hard to search for the best bytes: good by default, fast for many photos.",
+)  # fmt: skip
+_frame = click.option(
+    "--frame", type=click.Choice(["auto", "asis"]), default="auto", show_default=True,
+    help="auto: find the face; asis: the centre square is the portrait already.",
+)  # fmt: skip
+_face = click.option(
+    "--face", type=click.Choice(["largest", "only"]), default="largest", show_default=True,
+    help="Of several faces: take the most prominent one, or refuse the photo.",
 )  # fmt: skip
 
 _settings = (
@@ -55,7 +71,7 @@ _settings = (
         "--max-bytes", type=click.IntRange(min=1), metavar="N",
         help="Largest payload, bytes; by default the model's default rate.",
     ),
-    *_search,
+    _effort, _frame, _face,
     click.option(
         "--likeness/--no-likeness", default=None,
         help="Say how like the face is to the photo's; by default for one photo, not for many.",
@@ -73,9 +89,8 @@ def _all(options: tuple[Callable[[F], F], ...]) -> Callable[[F], F]:
 
 
 source_options = _all(_source)
-store_options = _all(_store)
-model_options = _all(_model)
-search_options = _all(_search)
+search_options = _all((_effort, _frame))
+framing_options = _all((_frame, _face))
 settings_options = _all(_settings)
 as_json = click.option("--json", "as_json", is_flag=True, help="JSON on stdout, for scripts.")
 
@@ -106,6 +121,15 @@ def open_source(
         raise
     except ValueError as error:  # an address
         raise Wrong(str(error)) from error
+
+
+def issuers_of(url: str | None, issuers: str | None) -> dict[str, Any]:
+    """The argument of the library's calls that read cards. A service has issuers of its own that it trusts."""
+    if url is None:
+        return {"issuers": issuers}
+    if issuers is not None:
+        raise Wrong(f"--issuers is for cards that are read here; {url} says itself which issuers it trusts")
+    return {}
 
 
 def split(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -3,12 +3,15 @@
 import base64
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from cameo.cli.group import say
 from cameo.results import Compressed, ModelVersion, Row
+
+if TYPE_CHECKING:
+    from cameo.cards import ReadCard
 
 
 def emit(value: Any) -> None:
@@ -63,6 +66,17 @@ def model_facts(model: ModelVersion) -> dict[str, Any]:
         "portrait": model.portrait,
         "rates": list(model.rates),
         "default_rate": model.default_rate,
+    }
+
+
+def card_facts(card: "ReadCard") -> dict[str, Any]:
+    return {
+        "state": card.state,
+        "detail": card.detail,
+        "issuer": card.issuer,
+        "expires": card.expires and card.expires.isoformat(),
+        "claims": card.claims.given(),
+        "payload": card.payload and base64.b64encode(card.payload).decode(),
     }
 
 

@@ -1,7 +1,7 @@
 """The calls of :class:`cameo.Cameo`, done by a service: ``Client``, and ``AsyncClient`` with await.
 
 Results and errors are the library's. No model is needed here, and no torch is loaded. What is said to the service,
-when it is said again, and what answers mean is stated once, in ``exchange``, ``batches``, ``requests`` and
+when it is said again, and what answers mean is stated once, in ``calls``, ``batches``, ``exchange``, ``requests`` and
 ``answers``. The two clients only read, send, wait and hand out.
 """
 

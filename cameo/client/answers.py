@@ -8,15 +8,20 @@ import io
 import json
 import math
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
 import numpy as np
 from PIL import Image
 
-from cameo import errors
-from cameo.errors import CameoError, UnknownModel, Unreachable, quoted
-from cameo.results import Comparison, Compressed, Doubt, Frame, ModelVersion, Row
+from cameo import cards, errors
+from cameo.errors import CameoError, CardError, UnknownModel, Unreachable, quoted
+from cameo.results import Comparison, Compressed, Doubt, Frame, ModelVersion, RecogniserVersion, Row, Verified
+
+if TYPE_CHECKING:
+    from cameo.cards import ReadCard
+    from cameo.cards.token import Token
 
 T = TypeVar("T")
 
@@ -50,6 +55,18 @@ def picture(response: httpx.Response) -> Image.Image:
     return _understood(response.url, decode)
 
 
+def strip(response: httpx.Response) -> list[Image.Image]:
+    """The faces of a strip, which are square."""
+    whole = picture(response)
+    side = whole.height
+    return [whole.crop((left, 0, left + side, side)) for left in range(0, whole.width, side)]
+
+
+def signed(response: httpx.Response) -> "Token":
+    """The text of a card, taken apart."""
+    return _understood(response.url, lambda: cards.unpack(response.text))
+
+
 def failure(response: httpx.Response) -> CameoError:
     """The error that an answer stands for; ``retry_after``, seconds, is among its facts where the service says so."""
     kind = response.headers.get("Content-Type", "").partition(";")[0]
@@ -79,8 +96,35 @@ def compressed(document: dict[str, Any]) -> Compressed:
     return Compressed(
         document["model"], document["version"], document["effort"], base64.b64decode(document["payload"]),
         np.array(document["tokens"]["indices"], np.int64), frame(document["frame"]), document["likeness"],
-        tuple(Doubt(each["code"], each["detail"]) for each in document["warnings"]),
+        doubts(document),
     )  # fmt: skip
+
+
+def verified(document: dict[str, Any]) -> Verified:
+    return Verified(
+        document["match"], document["score"], document["threshold"], document["fmr"],
+        RecogniserVersion(**document["recogniser"]), document["model"], document["version"], document["bytes"],
+        frame(document["frame"]), doubts(document), document["card"] and card(document["card"]),
+    )  # fmt: skip
+
+
+def cards_read(document: dict[str, Any]) -> list["ReadCard"]:
+    return [card(each) for each in document["cards"]]
+
+
+def card(facts: dict[str, Any]) -> "ReadCard":
+    issued, not_before, expires = (
+        facts[name] and datetime.fromisoformat(facts[name]) for name in ("issued", "not_before", "expires")
+    )
+    payload = facts["payload"] and base64.b64decode(facts["payload"])
+    return cards.ReadCard(
+        facts["state"], facts["detail"], facts["issuer"], issued, not_before, expires, cards.Claims.of(facts["claims"]),
+        payload, facts["text"],
+    )  # fmt: skip
+
+
+def doubts(document: dict[str, Any]) -> tuple[Doubt, ...]:
+    return tuple(Doubt(each["code"], each["detail"]) for each in document["warnings"])
 
 
 def line(text: str, url: httpx.URL) -> Compressed | CameoError | None:
@@ -151,7 +195,7 @@ def _reason(error: Exception) -> str:
 def _understood(url: httpx.URL, parse: Callable[[], T]) -> T:
     try:
         return parse()
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError, OSError) as error:
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, OSError, CardError) as error:
         raise Unreachable(
             f"{url} answers, but not as Cameo does ({_reason(error)}); check the address, and that service and client "
             "have the same version", url=str(url),

@@ -1,9 +1,9 @@
 """``cameo.AsyncClient``: :mod:`cameo.client.synchronous` with await."""
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Coroutine, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Coroutine, Iterable, Mapping
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack, overload
 
 import httpx
 import numpy as np
@@ -11,11 +11,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cameo.client.batches import compress_many
+from cameo.client.calls import Calls, CardSettings, Settings
 from cameo.client.connection import build
-from cameo.client.exchange import Calls, Done, Emit, Exchange, Outcome, Pause, Read, Send, Settings, Step, Take, advance
+from cameo.client.exchange import Done, Emit, Exchange, Outcome, Pause, Read, Send, Step, Take, advance
 from cameo.client.requests import photo_bytes
+from cameo.faces.verification import DEFAULT_FMR
+from cameo.latent import COUNT, STEPS
 from cameo.pictures.read import Photo
-from cameo.results import Comparison, Compressed, ModelVersion
+from cameo.results import Comparison, Compressed, ModelVersion, Verified
+
+if TYPE_CHECKING:
+    from cameo.cards import Card, Claims, ReadCard
 
 T = TypeVar("T")
 
@@ -55,7 +61,7 @@ class AsyncClient:
         return self._run(self._calls.models())
 
     async def compress(self, photo: Photo, **settings: Unpack[Settings]) -> Compressed:
-        """As :meth:`cameo.Cameo.compress`; ``settings``: model, version, max_bytes, effort, frame, likeness."""
+        """As :meth:`cameo.Cameo.compress`; ``settings``: model, version, max_bytes, effort, frame, face, likeness."""
         return await self._run(self._calls.compress(photo, settings))
 
     @overload
@@ -91,6 +97,38 @@ class AsyncClient:
     async def shorten(self, payload: bytes, max_bytes: int) -> bytes:
         """As :meth:`cameo.Cameo.shorten`."""
         return await self._run(self._calls.shorten(payload, max_bytes))
+
+    async def verify(
+        self, photo: Photo, reference: "Photo | ReadCard", *, fmr: float = DEFAULT_FMR,
+        frame: Literal["auto", "asis"] = "auto", face: Literal["largest", "only"] = "largest",
+    ) -> Verified:  # fmt: skip
+        """As :meth:`cameo.Cameo.verify`; the service says which issuers are trusted."""
+        return await self._run(self._calls.verify(photo, reference, fmr, frame, face))
+
+    async def card(self, face: Photo, claims: "Claims | Mapping[str, Any]", **settings: Unpack[CardSettings]) -> "Card":
+        """As :meth:`cameo.Cameo.card`, signed by the service; ``settings``: its other arguments.
+
+        NoSigningKey where the service has no key.
+        """
+        return await self._run(self._calls.card(face, claims, settings))
+
+    async def read_card(self, card: Photo) -> "ReadCard":
+        """As :meth:`cameo.Cameo.read_card`; the service says which issuers are trusted."""
+        return await self._run(self._calls.read_card(card))
+
+    async def read_cards(self, card: Photo) -> "list[ReadCard]":
+        """As :meth:`cameo.Cameo.read_cards`."""
+        return await self._run(self._calls.read_cards(card))
+
+    async def interpolate(self, a: bytes, b: bytes, *, steps: int = STEPS) -> list[Image.Image]:
+        """As :meth:`cameo.Cameo.interpolate`."""
+        return await self._run(self._calls.interpolate(a, b, steps))
+
+    async def sample(
+        self, count: int = COUNT, *, seed: int = 0, model: str | None = None, version: int | None = None
+    ) -> list[Image.Image]:
+        """As :meth:`cameo.Cameo.sample`."""
+        return await self._run(self._calls.sample(count, seed, model, version))
 
     async def compare(
         self, photo: Photo, *, models: Iterable[str] | None = None, codecs: Iterable[str] | None = None,

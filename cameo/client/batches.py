@@ -6,7 +6,8 @@ from typing import Final
 import httpx
 
 from cameo.client import answers, requests
-from cameo.client.exchange import Calls, Emit, Exchange, Line, Outcome, Settings, Take
+from cameo.client.calls import Settings
+from cameo.client.exchange import Emit, Exchange, Line, Outcome, Service, Take
 from cameo.errors import BodyTooLarge, CameoError, DeadlineExceeded, RateLimited, TooManyItems, Unreachable
 
 BATCH_ITEMS: Final = 64
@@ -16,7 +17,7 @@ _TOO_MUCH = (BodyTooLarge, TooManyItems, RateLimited)  # of one request: fewer p
 Waiting = deque[bytes | OSError]
 
 
-def compress_many(calls: Calls, settings: Settings, *, returns_errors: bool) -> Exchange[None]:
+def compress_many(calls: Service, settings: Settings, *, returns_errors: bool) -> Exchange[None]:
     """Emits a result for each photo, in order; at most a batch is held. The timeout is for each request.
 
     What is wrong with a photo is emitted in its place, or raised. What is wrong with the service is raised. After a

@@ -1,24 +1,21 @@
 """What is said to a service, and when, as generators: they yield a step, and get back what came of it.
 
 A driver does the steps, in a thread that waits or with ``await``. What a step raises is raised here, where it was
-yielded. So each call is stated once, for both clients.
+yielded. So each call is stated once, for both clients, in ``calls`` and ``batches``.
 """
 
 import random
 import time
-from collections.abc import Generator, Iterable
-from typing import Any, Final, Literal, NamedTuple, TypedDict, TypeVar
+from collections.abc import Generator
+from typing import Any, Final, NamedTuple, TypeVar
 
 import httpx
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 
-from cameo.client import answers, requests
+from cameo.client import answers
 from cameo.client.requests import Request
 from cameo.errors import CameoError, NotReady, Overloaded, RateLimited, TooManyConnections, Unreachable
 from cameo.pictures.read import Photo
-from cameo.results import Comparison, Compressed, ModelVersion
+from cameo.results import Compressed
 
 T = TypeVar("T")
 
@@ -26,18 +23,7 @@ Outcome = Compressed | CameoError | OSError
 
 FIRST_PAUSE: Final = 0.1  # seconds; the next one is twice as long
 _PASSING = (Overloaded, RateLimited, NotReady, TooManyConnections)  # with a Retry-After
-_OF_PROXIES = {502, 503, 504}
-
-
-class Settings(TypedDict, total=False):
-    """How a photo is compressed, as in :meth:`cameo.Cameo.compress`."""
-
-    model: str | None
-    version: int | None
-    max_bytes: int | None
-    effort: Literal["fast", "good", "best"] | None
-    frame: Literal["auto", "asis"]
-    likeness: bool | None
+_OF_PROXIES = {500, 502, 503, 504}  # 500: Ray Serve's, in place of the others; a service says it as a problem
 
 
 class Read(NamedTuple):
@@ -91,8 +77,8 @@ def advance(exchange: Exchange[Any], reply: Any = None, error: Exception | None 
         return Done(stop.value)
 
 
-class Calls:
-    """Every call of a service at ``url`` as an exchange.
+class Service:
+    """What is asked of the service at ``url``.
 
     ``timeout``: seconds for an answer, retries included; None for as long as it takes. ``tries``: how often a request
     is sent where connections fail.
@@ -106,42 +92,6 @@ class Calls:
         if tries < 1:
             raise ValueError(f"tries is {tries}; give 1 or more")
         self.url, self.timeout, self.tries = url.rstrip("/"), timeout, tries
-
-    def models(self) -> Exchange[tuple[ModelVersion, ...]]:
-        response = yield from self.succeed(requests.models())
-        return answers.read(response, answers.models)
-
-    def compress(self, photo: Photo, settings: Settings) -> Exchange[Compressed]:
-        data = yield Read(photo)
-        response = yield from self.succeed(requests.compress(data, **settings))
-        return answers.read(response, answers.compressed)
-
-    def reconstruct(self, payload: bytes) -> Exchange[Image.Image]:
-        return answers.picture((yield from self.succeed(requests.reconstruct(payload))))
-
-    def reconstruct_tokens(
-        self, tokens: NDArray[np.int64], model: str | None, version: int | None
-    ) -> Exchange[Image.Image]:
-        if model is None:
-            response = yield from self.succeed(requests.models())
-            model = answers.read(response, answers.default_model)
-        return answers.picture((yield from self.succeed(requests.reconstruct_tokens(tokens, model, version))))
-
-    def shorten(self, payload: bytes, max_bytes: int) -> Exchange[bytes]:
-        response = yield from self.succeed(requests.shorten(payload, max_bytes))
-        return response.content
-
-    def compare(
-        self, photo: Photo, models: Iterable[str] | None, codecs: Iterable[str] | None, max_bytes: int | Iterable[int],
-        effort: str | None, frame: str, *, sheet: bool,
-    ) -> Exchange[Comparison]:  # fmt: skip
-        data = yield Read(photo)
-        request = requests.compare(data, models, codecs, max_bytes, effort, frame)
-        rows = yield from self.succeed(request)
-        drawn = None
-        if sheet:
-            drawn = answers.picture((yield from self.succeed(request._replace(accept="image/png"))))
-        return answers.read(rows, lambda document: answers.comparison(document, drawn))
 
     def succeed(self, request: Request, *, streamed: bool = False) -> Exchange[httpx.Response]:
         """An answer that is a success. Waits as the service asks, and sends again, as long as there is time.

@@ -1,21 +1,26 @@
 """What a service is asked, as plain values: nothing here sends anything."""
 
+import base64
 import io
 import json
 import sys
 import tarfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import httpx
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from cameo import cards
 from cameo.pictures.read import Photo, read
 
 JSON, PAYLOAD, TAR, NDJSON = "application/json", "application/vnd.cameo", "application/x-tar", "application/x-ndjson"
+TEXT, PNG = "text/plain", "image/png"
 ANY_PICTURE = "application/octet-stream"  # the service finds out which format it is
 
 
@@ -40,16 +45,45 @@ def compress_batch(photos: Sequence[bytes], **settings: Any) -> Request:
 
 
 def reconstruct(payload: bytes) -> Request:
-    return Request("POST", "/reconstruct", {}, "image/png", PAYLOAD, bytes(payload))
+    return Request("POST", "/reconstruct", {}, PNG, PAYLOAD, bytes(payload))
 
 
 def reconstruct_tokens(tokens: NDArray[np.int64], model: str, version: int | None) -> Request:
     asked = {"model": model, "version": version, "tokens": np.asarray(tokens).tolist()}
-    return Request("POST", "/reconstruct", {}, "image/png", JSON, json.dumps(asked).encode())
+    return Request("POST", "/reconstruct", {}, PNG, JSON, json.dumps(asked).encode())
 
 
 def shorten(payload: bytes, max_bytes: int) -> Request:
     return Request("POST", "/shorten", {"max_bytes": str(max_bytes)}, PAYLOAD, PAYLOAD, bytes(payload))
+
+
+def verify(photo: bytes, kind: str, reference: bytes, **settings: Any) -> Request:
+    """``kind`` of reference: payload or card, which is a picture or its text."""
+    return _form("/verify", settings, JSON, {"image": photo, kind: reference})
+
+
+def card_of_photo(photo: bytes, claims: dict[str, str], settings: Mapping[str, Any]) -> Request:
+    return _form("/card", settings, TEXT, {"image": photo, "claims": json.dumps(claims).encode()})
+
+
+def card_of_payload(payload: bytes, claims: dict[str, str], settings: Mapping[str, Any]) -> Request:
+    asked = {"payload": base64.b64encode(payload).decode(), "claims": claims}
+    return Request("POST", "/card", query(settings), TEXT, JSON, json.dumps(asked).encode())
+
+
+def read_card(card: bytes) -> Request:
+    """A picture, or the text."""
+    return Request("POST", "/card/read", {}, JSON, TEXT if cards.is_text(card) else ANY_PICTURE, card)
+
+
+def interpolate(a: bytes, b: bytes, steps: int) -> Request:
+    ends = {name: base64.b64encode(payload).decode() for name, payload in (("a", a), ("b", b))}
+    return Request("POST", "/interpolate", {"steps": str(steps)}, PNG, JSON, json.dumps(ends).encode())
+
+
+def sample(count: int, seed: int, model: str | None, version: int | None) -> Request:
+    asked = {"count": count, "seed": seed, "model": model, "version": version}
+    return Request("GET", "/sample", query(asked), PNG)
 
 
 def compare(
@@ -71,13 +105,20 @@ def models() -> Request:
     return Request("GET", "/models", {}, JSON)
 
 
-def query(settings: dict[str, Any]) -> dict[str, str]:
+def query(settings: Mapping[str, Any]) -> dict[str, str]:
     """Those that are not None, as they stand in an address."""
-    return {
-        name: str(value).lower() if isinstance(value, bool) else str(value)
-        for name, value in settings.items()
-        if value is not None
-    }
+    return {name: _written(value) for name, value in settings.items() if value is not None}
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, date):
+        return value.isoformat()
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _form(path: str, settings: Mapping[str, Any], accept: str, files: Mapping[str, bytes]) -> Request:
+    form = httpx.Request("POST", path, files=files)
+    return Request("POST", path, query(settings), accept, form.headers["Content-Type"], form.read())
 
 
 def photo_bytes(photo: Photo) -> bytes:

@@ -1,9 +1,9 @@
 """``cameo.Client``."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack, overload
 
 import httpx
 import numpy as np
@@ -11,11 +11,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cameo.client.batches import compress_many
+from cameo.client.calls import Calls, CardSettings, Settings
 from cameo.client.connection import build
-from cameo.client.exchange import Calls, Done, Emit, Exchange, Outcome, Pause, Read, Send, Settings, Step, Take, advance
+from cameo.client.exchange import Done, Emit, Exchange, Outcome, Pause, Read, Send, Step, Take, advance
 from cameo.client.requests import photo_bytes
+from cameo.faces.verification import DEFAULT_FMR
+from cameo.latent import COUNT, STEPS
 from cameo.pictures.read import Photo
-from cameo.results import Comparison, Compressed, ModelVersion
+from cameo.results import Comparison, Compressed, ModelVersion, Verified
+
+if TYPE_CHECKING:
+    from cameo.cards import Card, Claims, ReadCard
 
 T = TypeVar("T")
 
@@ -60,7 +66,7 @@ class Client:
         return self._run(self._calls.models())
 
     def compress(self, photo: Photo, **settings: Unpack[Settings]) -> Compressed:
-        """As :meth:`cameo.Cameo.compress`; ``settings``: model, version, max_bytes, effort, frame, likeness."""
+        """As :meth:`cameo.Cameo.compress`; ``settings``: model, version, max_bytes, effort, frame, face, likeness."""
         return self._run(self._calls.compress(photo, settings))
 
     @overload
@@ -97,6 +103,38 @@ class Client:
     def shorten(self, payload: bytes, max_bytes: int) -> bytes:
         """As :meth:`cameo.Cameo.shorten`."""
         return self._run(self._calls.shorten(payload, max_bytes))
+
+    def verify(
+        self, photo: Photo, reference: "Photo | ReadCard", *, fmr: float = DEFAULT_FMR,
+        frame: Literal["auto", "asis"] = "auto", face: Literal["largest", "only"] = "largest",
+    ) -> Verified:  # fmt: skip
+        """As :meth:`cameo.Cameo.verify`; the service says which issuers are trusted."""
+        return self._run(self._calls.verify(photo, reference, fmr, frame, face))
+
+    def card(self, face: Photo, claims: "Claims | Mapping[str, Any]", **settings: Unpack[CardSettings]) -> "Card":
+        """As :meth:`cameo.Cameo.card`, signed by the service; ``settings``: its other arguments.
+
+        NoSigningKey where the service has no key.
+        """
+        return self._run(self._calls.card(face, claims, settings))
+
+    def read_card(self, card: Photo) -> "ReadCard":
+        """As :meth:`cameo.Cameo.read_card`; the service says which issuers are trusted."""
+        return self._run(self._calls.read_card(card))
+
+    def read_cards(self, card: Photo) -> "list[ReadCard]":
+        """As :meth:`cameo.Cameo.read_cards`."""
+        return self._run(self._calls.read_cards(card))
+
+    def interpolate(self, a: bytes, b: bytes, *, steps: int = STEPS) -> list[Image.Image]:
+        """As :meth:`cameo.Cameo.interpolate`."""
+        return self._run(self._calls.interpolate(a, b, steps))
+
+    def sample(
+        self, count: int = COUNT, *, seed: int = 0, model: str | None = None, version: int | None = None
+    ) -> list[Image.Image]:
+        """As :meth:`cameo.Cameo.sample`."""
+        return self._run(self._calls.sample(count, seed, model, version))
 
     def compare(
         self, photo: Photo, *, models: Iterable[str] | None = None, codecs: Iterable[str] | None = None,

@@ -13,10 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError,
 from cameo.errors import InvalidParameter, NotCalibrated
 from cameo.results import RecogniserVersion
 from cameo.store.manifest import DataSet, Sha256, Text, Utc
-from cameo.store.reader import StoredVersion, read_json
+from cameo.store.reader import THRESHOLDS, StoredVersion, read_json
 from cameo.validation import first_problem
 
-FILE: Final = "verification.json"
+FILE: Final = THRESHOLDS
 FMRS: Final = (0.01, 0.001, 0.0001)
 DEFAULT_FMR: Final = 0.001
 HOW: Final = "python -m training calibrate-verification makes one, see docs/verification.md"

@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from cameo.errors import NotAnImage, UnsupportedImage
 from cameo.pictures.decode import Decoded, decode_scaled, upright_srgb
+from cameo.pictures.sniff import sniff
 
 Photo = str | PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image | NDArray[np.uint8]
 """A path, the bytes of a file, a file object, a picture of Pillow, or pixels (height, width, 3) or (height, width)."""
@@ -35,6 +37,20 @@ def read(photo: Photo, max_pixels: int) -> Decoded:
     raise TypeError(
         f"{type(photo).__name__} is no photo: give a path, bytes, a file object, a PIL.Image or a numpy array"
     )
+
+
+def bytes_of_no_picture(photo: object) -> bytes | None:
+    """What was given, where it is bytes that do not begin like a picture of any format: those of a payload."""
+    if not isinstance(photo, bytes | bytearray | memoryview):
+        return None
+    data = bytes(photo)
+    try:
+        sniff(data)
+    except NotAnImage:
+        return data
+    except UnsupportedImage:
+        pass
+    return None
 
 
 def _from_array(pixels: NDArray[Any]) -> NDArray[np.uint8]:

@@ -39,6 +39,11 @@ def add(store: Path, name: str, version: int) -> None:
                 file.write(f"{_sha256(store / place)}  {place}\n")
 
 
+def lists(store: Path, name: str, version: int) -> bool:
+    """Whether the store has a list, and this version is on it."""
+    return (store / FILE).is_file() and f"{name}/{version}" in versions(store)
+
+
 def removed(before: str, after: str) -> list[str]:
     """Lines of an older list that are not in a newer one: there must be none."""
     return [line for line in before.splitlines() if line not in after.splitlines()]
@@ -55,7 +60,9 @@ def _read(store: Path) -> dict[str, str]:
     for line in (store / FILE).read_text(encoding="ascii").splitlines():
         sha256, gap, place = line.partition("  ")
         if len(sha256) != 64 or not gap or place.rpartition("/")[2] not in KEPT or place in listed:
-            raise ValueError(f"{store / FILE} has a line that is no 'SHA-256  NAME/VERSION/FILE', or twice: {line!r}")
+            raise ValueError(
+                f"{store / FILE} has a line that is not of the form 'SHA-256  NAME/VERSION/FILE', or twice: {line!r}"
+            )
         listed[place] = sha256
     return listed
 

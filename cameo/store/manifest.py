@@ -166,7 +166,7 @@ class Manifest(Draft):
 
     @classmethod
     def parse(cls, data: bytes) -> Self:
-        """Read the bytes of a manifest file. Types are strict: ``"1"`` is no number.
+        """Read the bytes of a manifest file. Types are strict: ``"1"`` is not a number.
 
         Raises ValueError, with one sentence that says what is wrong.
         """

@@ -11,14 +11,16 @@ from io import BufferedReader
 from pathlib import Path
 
 from cameo.errors import RefusedVersion
-from cameo.store.manifest import NAME_PATTERN, Manifest, digest, tag
+from cameo.store.manifest import NAME_PATTERN, Manifest, Weights, digest, tag
 
 MANIFEST = "manifest.json"
 WEIGHTS = "model.safetensors"
 CARD = "card.md"
+THRESHOLDS = "verification.json"  # of verification, see cameo.faces.verification
 MOST_JSON_BYTES = 2**20  # of a manifest, or store.json; the largest so far has 30 kB
 SETTLED_NS = 2_000_000_000  # no common file system keeps times coarser than this
 
+Key = tuple[str, int]
 Fingerprint = tuple[tuple[str | int, ...], ...]
 
 
@@ -33,7 +35,7 @@ class StoredVersion:
     weights: Path
 
     @property
-    def key(self) -> tuple[str, int]:
+    def key(self) -> Key:
         """Name and version."""
         return self.manifest.name, self.manifest.version
 
@@ -46,10 +48,8 @@ def scan(root: Path) -> list[Path]:
     return [
         folder
         for home in sorted(root.iterdir())
-        if re.fullmatch(NAME_PATTERN, home.name) and home.is_dir()
-        for folder in sorted(
-            (f for f in home.iterdir() if _is_number(f.name) and f.is_dir()), key=lambda f: int(f.name)
-        )
+        if is_name(home.name) and home.is_dir()
+        for folder in sorted((f for f in home.iterdir() if is_number(f.name) and f.is_dir()), key=lambda f: int(f.name))
     ]
 
 
@@ -62,17 +62,24 @@ def read_version(folder: Path) -> StoredVersion:
     name, number = folder.parent.name, folder.name
     try:
         stored = read_folder(folder)
-        if (name, number) != (stored.manifest.name, str(stored.manifest.version)):
-            raise ValueError(f"The manifest is of {stored.manifest.name} version {stored.manifest.version}.")
+        check_path(stored.manifest, name, number)
     except (OSError, ValueError) as error:
-        reason = _reason(error)
-        raise RefusedVersion(
-            f"Version {number} of {name} failed verification: {reason}",
-            name=name,
-            version=int(number) if _is_number(number) else number,
-            reason=reason,
-        ) from error
+        raise refusal(name, int(number) if is_number(number) else number, error) from error
     return stored
+
+
+def check_path(manifest: Manifest, name: str, number: str) -> None:
+    """ValueError for a manifest that belongs elsewhere."""
+    if (name, number) != (manifest.name, str(manifest.version)):
+        raise ValueError(f"The manifest is of {manifest.name} version {manifest.version}.")
+
+
+def refusal(name: str, number: int | str, error: Exception) -> RefusedVersion:
+    """What to raise for a version that cannot be read because of ``error``."""
+    reason = _reason(error)
+    return RefusedVersion(
+        f"Version {number} of {name} failed verification: {reason}", name=name, version=number, reason=reason
+    )
 
 
 def read_folder(folder: Path) -> StoredVersion:
@@ -80,14 +87,19 @@ def read_folder(folder: Path) -> StoredVersion:
     data = read_json(folder / MANIFEST)
     manifest = Manifest.parse(data)
     weights = folder / manifest.weights.file
-    with _open_regular(weights) as file:
-        size = os.fstat(file.fileno()).st_size
-        if size != manifest.weights.bytes:
-            raise ValueError(f"The weights have {size} bytes, not {manifest.weights.bytes}.")
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != manifest.weights.sha256:
-        raise ValueError(f"The weights have the SHA-256 {found}, not {manifest.weights.sha256}.")
+    check_weights(weights, manifest.weights)
     return StoredVersion(manifest, folder, digest(data), tag(data), weights)
+
+
+def check_weights(path: Path, expected: Weights) -> None:
+    """Read a file of weights once. OSError, or ValueError where it is not the one that a manifest names."""
+    with _open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size != expected.bytes:
+            raise ValueError(f"The weights have {size} bytes, not {expected.bytes}.")
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != expected.sha256:
+        raise ValueError(f"The weights have the SHA-256 {found}, not {expected.sha256}.")
 
 
 def stored_tag(folder: Path) -> bytes | None:
@@ -146,7 +158,11 @@ def _stat(path: Path) -> tuple[str | int, ...]:
     return path.name, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
-def _is_number(name: str) -> bool:
+def is_name(name: str) -> bool:
+    return re.fullmatch(NAME_PATTERN, name) is not None
+
+
+def is_number(name: str) -> bool:
     return re.fullmatch("[1-9][0-9]*", name) is not None
 
 

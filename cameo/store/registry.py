@@ -10,34 +10,16 @@ into the store slowly is refused until its last byte has come, and then served.
 """
 
 import logging
+import os
 import threading
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Generic, TypeVar
 
-from pydantic import ValidationError
-
-from cameo.errors import RefusedVersion, StoreError, UnknownTag, UnknownVersion
+from cameo.errors import RefusedVersion, StoreError, StoreUnavailable, UnknownTag, UnknownVersion
+from cameo.store.base import Store, open_store
 from cameo.store.manifest import TAG_BYTES
-from cameo.store.reader import (
-    Fingerprint,
-    StoredVersion,
-    fingerprint,
-    folder_fingerprint,
-    read_json,
-    read_version,
-    scan,
-    settled,
-    stored_tag,
-)
-from cameo.store.snapshot import Entry, Found, Key, Refusal, Snapshot, StoreConfig, not_served
-from cameo.validation import first_problem
-
-CONFIG = "store.json"
-CHANGED = (
-    "Its manifest is not the one that was served before, and a published version is never changed: put the old "
-    "files back or publish the new ones under the next number. A restart takes the folder as it is."
-)
+from cameo.store.reader import Fingerprint, Key, StoredVersion
+from cameo.store.snapshot import CHANGED, CONFIG, Entry, Found, Refusal, Snapshot, StoreConfig, not_served
 
 log = logging.getLogger("cameo.store")
 
@@ -45,7 +27,7 @@ M = TypeVar("M")
 
 
 class Registry(Generic[M]):
-    """All versions in the store at ``root``, each loaded by ``load``. Empty until :meth:`open`.
+    """All versions in ``store``, see :func:`open_store`, each loaded by ``load``. Empty until :meth:`open`.
 
     ``load`` proves the model, too; it may raise any exception where the version cannot be used. The models of
     default versions are always in memory. Others are as long as all together take at most ``budget_bytes``
@@ -69,10 +51,11 @@ class Registry(Generic[M]):
     """
 
     def __init__(
-        self, root: Path, load: Callable[[StoredVersion], M], budget_bytes: int | None = None, *, eager: bool = True
-    ) -> None:
+        self, store: Store | str | os.PathLike[str], load: Callable[[StoredVersion], M],
+        budget_bytes: int | None = None, *, eager: bool = True,
+    ) -> None:  # fmt: skip
         self.problem: str | None = None
-        self._root = root
+        self._store = open_store(store)
         self._load = load
         self._budget = budget_bytes
         self._eager = eager
@@ -98,9 +81,10 @@ class Registry(Generic[M]):
         memory goes, and then served all at once; what did not change keeps its model. The log names versions
         that are newly refused.
 
-        Raises StoreError, and leaves what is served as it was, if the store cannot be listed or has lost all
-        its versions, or if ``store.json`` is broken or names what is not in the store. A changed ``store.json``
-        that chooses a refused version is not taken either, but everything else is, and ``problem`` tells.
+        Raises StoreError, and leaves what is served as it was, if the store does not answer, cannot be listed or has
+        lost all its versions, or if ``store.json`` is broken or names what is not in the store. A changed
+        ``store.json`` that chooses a refused version is not taken either, but everything else is, and ``problem``
+        tells.
         """
         with self._refreshing:
             try:
@@ -147,27 +131,22 @@ class Registry(Generic[M]):
         return self._snapshot.unknown_tag(tag)
 
     def _refresh(self) -> bool:
-        try:
-            folders = {(folder.parent.name, int(folder.name)): folder for folder in scan(self._root)}
-            stamps = {key: folder_fingerprint(folder) for key, folder in folders.items()}
-            config_stamp = fingerprint(self._root / CONFIG)
-            if self._seen == (stamps, config_stamp) and self._snapshot is self._reported:
-                return False
-            config = _read_config(self._root / CONFIG)
-        except OSError as error:
-            raise StoreError(f"The model store cannot be read: {error}.", root=str(self._root)) from error
-        config.check(set(folders))
-        if not folders and self._snapshot.entries:  # probably a disk that is not mounted
-            raise StoreError("The model store has lost all its versions.", root=str(self._root))
+        stamps, config_stamp = self._store.look()
+        if self._seen == (stamps, config_stamp) and self._snapshot is self._reported:
+            return False
+        config = StoreConfig.parse(self._store.read_config()[0])
+        config.check(set(stamps))
+        if not stamps and self._snapshot.entries:  # probably a disk that is not mounted
+            raise StoreError("The model store has lost all its versions.", root=str(self._store))
 
-        found = {key: self._verify(key, folder, stamps[key]) for key, folder in folders.items()}
+        found = {key: self._verify(key, stamp) for key, stamp in stamps.items()}
         snapshot = self._load_defaults(found, config)
         problem = None
         if self._config is not None and (chosen := _refused_choice(snapshot, config, self._config)):
             name, version = chosen
             problem = f"{CONFIG} chooses version {version} of {name}, which is refused; the defaults stay as they were."
             config = self._config
-            config.check(set(folders))
+            config.check(set(stamps))
             snapshot = self._load_defaults(found, config)
         if self._eager:
             self._load_others(snapshot, found)
@@ -177,27 +156,27 @@ class Registry(Generic[M]):
         self._digests |= {key: entry.stored.digest for key, entry in snapshot.entries.items()}
         with self._loading:
             self._make_room()
-        again = any(one.again for one in found.values()) or not settled(config_stamp)
+        again = any(one.again for one in found.values()) or not self._store.settled(config_stamp)
         self._seen = None if again else (stamps, config_stamp)
         if problem not in (None, self.problem):
             log.error(problem)
         self.problem = problem
         return before is None or snapshot.outline() != before.outline()
 
-    def _verify(self, key: Key, folder: Path, stamp: Fingerprint) -> Found[M]:
-        """Verify a folder, unless it has not changed since the last time."""
+    def _verify(self, key: Key, stamp: Fingerprint) -> Found[M]:
+        """Verify a version, unless it has not changed since the last time."""
         before = self._found.get(key)
         if before is not None and before.stamp == stamp and not before.again:
             return before
         served = self._digests.get(key)
         try:
-            stored = read_version(folder)
+            stored = self._store.read(key, stamp)
             if served not in (None, stored.digest):
                 raise not_served(key, CHANGED)
         except RefusedVersion as error:
             # The disk may recover without a trace, and a file that is being written may grow within one tick.
-            again = isinstance(error.__cause__, OSError) or not settled(stamp)
-            tags = [stored_tag(folder), served and bytes.fromhex(served)[:TAG_BYTES]]
+            again = isinstance(error.__cause__, OSError) or not self._store.settled(stamp)
+            tags = [self._store.stored_tag(key), served and bytes.fromhex(served)[:TAG_BYTES]]
             return Found(None if again else stamp, error.facts["reason"], tuple(tag for tag in tags if tag))
         if before is not None and isinstance(before.verdict, Entry):
             entry = before.verdict
@@ -234,18 +213,19 @@ class Registry(Generic[M]):
     def _load_on_demand(self, entry: Entry[M]) -> M:
         """Verify and load a model that is not in memory; one at a time, and nothing twice.
 
-        Raises RefusedVersion, or UnknownVersion where it was withdrawn since the last look at the store.
+        Raises RefusedVersion, UnknownVersion where it was withdrawn since the last look at the store, or
+        StoreUnavailable.
         """
-        folder, (name, version) = entry.stored.folder, entry.stored.key
+        key = name, version = entry.stored.key
         with self._loading:
             model = entry.peek()  # another thread may have been faster
             if model is None and entry.failure is None:
                 model = self._load_verified(entry, None)
-                if model is None and folder.exists():
+                if model is None and self._store.holds(key):
                     self._swap()
         if model is not None:
             return model
-        if folder.exists():
+        if self._store.holds(key):
             raise not_served(entry.stored.key, entry.failure or "It was refused.")
         known = [other for other in self._snapshot.versions(name) if other != version]
         raise UnknownVersion(
@@ -260,18 +240,14 @@ class Registry(Generic[M]):
         """
         if entry.loaded:
             return entry.peek()
-        folder = entry.stored.folder
         self._make_room(entry.memory_bytes)
         try:
-            if stamp is None:
-                stamp = folder_fingerprint(folder)
-                if read_version(folder).digest != entry.stored.digest:
-                    raise not_served(entry.stored.key, CHANGED)
-            model = self._load(entry.stored)
-            if folder_fingerprint(folder) != stamp:
-                raise not_served(entry.stored.key, "Its files changed while they were being read.")
+            with self._store.local(entry.stored, stamp) as stored:
+                model = self._load(stored)
+        except StoreUnavailable:  # says nothing of the version, and may be over soon
+            raise
         except Exception as error:
-            if not folder.exists():
+            if not self._store.holds(entry.stored.key):
                 return None
             if isinstance(error, RefusedVersion):
                 reason, cause = error.facts["reason"], error.__cause__
@@ -306,17 +282,6 @@ class Registry(Generic[M]):
         for key in sorted(snapshot.refused.keys() - before.refused.keys()):
             log.error("refused %s version %d: %s", *key, snapshot.refused[key].reason)
         return snapshot
-
-
-def _read_config(path: Path) -> StoreConfig:
-    if not path.exists():
-        return StoreConfig()
-    try:
-        return StoreConfig.model_validate_json(read_json(path), strict=True)
-    except ValidationError as error:
-        raise StoreError(f"{path.name} is broken: {first_problem(error)}.", file=path.name) from error
-    except ValueError as error:
-        raise StoreError(f"{path.name} is broken: {error}", file=path.name) from error
 
 
 def _refused_choice(snapshot: Snapshot[M], config: StoreConfig, before: StoreConfig) -> Key | None:

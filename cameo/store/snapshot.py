@@ -3,15 +3,21 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Generic, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, PositiveInt
+from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
 
 from cameo.errors import RefusedVersion, StoreError, UnknownModel, UnknownTag, UnknownVersion
-from cameo.store.reader import Fingerprint, StoredVersion
+from cameo.store.reader import Fingerprint, Key, StoredVersion
+from cameo.validation import first_problem
+
+CONFIG = "store.json"
+CHANGED = (
+    "Its manifest is not the one that was served before, and a published version is never changed: put the old "
+    "files back or publish the new ones under the next number. A restart takes the folder as it is."
+)
 
 M = TypeVar("M")
-Key = tuple[str, int]
 
 
 class StoreConfig(BaseModel):
@@ -21,6 +27,16 @@ class StoreConfig(BaseModel):
 
     default_model: str | None = None
     default_versions: dict[str, PositiveInt] = {}
+
+    @classmethod
+    def parse(cls, data: bytes | None) -> Self:
+        """Read the bytes of the file, None where there is none. Raises StoreError."""
+        if data is None:
+            return cls()
+        try:
+            return cls.model_validate_json(data, strict=True)
+        except ValidationError as error:
+            raise StoreError(f"{CONFIG} is broken: {first_problem(error)}.", file=CONFIG) from error
 
     def check(self, present: set[Key]) -> None:
         """StoreError if it names what is not in the store."""

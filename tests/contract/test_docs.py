@@ -1,6 +1,7 @@
 """The docs agree with the code: generated pages, records of decisions, a site without broken links."""
 
 import importlib.util
+import io
 import json
 import re
 import subprocess
@@ -8,8 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
-from docs import generate
+import cameo
+from docs import generate, use
 
 ROOT = Path(__file__).parents[2]
 RECORDS = sorted((ROOT / "docs" / "decisions").glob("[0-9]*.md"))
@@ -54,6 +57,18 @@ def test_links_outside_of_the_site_are_there() -> None:
     for page in (*pages, ROOT / "model_store" / "README.md"):
         for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
             assert "://" in target or (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_picture_of_the_readme_shows_what_it_says() -> None:
+    with cameo.open() as c:
+        shown = use.facts(c, effort="fast")
+    assert {name: check["decision"] for name, check in shown["checks"].items()} == {
+        "same": "match", "other": "no-match", "changed": "card-not-valid",
+    }  # fmt: skip
+    assert shown["checks"]["changed"]["state"] == "broken"
+    assert (90 <= shown["bytes"] <= 96, shown["characters"] < 420) == (True, True)
+    with Image.open(ROOT / "docs" / "use.png") as stored, Image.open(io.BytesIO(use.draw(shown))) as drawn:
+        assert stored.size == drawn.size
 
 
 @pytest.mark.skipif(importlib.util.find_spec("material") is None, reason="needs the extra docs")

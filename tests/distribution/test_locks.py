@@ -13,7 +13,13 @@ from packaging.version import Version
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 LOCKS = {path.stem: path.read_text() for path in (ROOT / "requirements").glob("*.txt")}
-EXTRAS = {"serve": ["serve"], "training": ["training"], "dev": ["dev"], "bench": ["dev", "bench"]}
+EXTRAS = {
+    "serve": ["serve"],
+    "training": ["training"],
+    "ray": ["serve", "ray"],
+    "dev": ["dev"],
+    "bench": ["dev", "bench"],
+}
 BUILD = PROJECT["build-system"]["requires"]
 
 

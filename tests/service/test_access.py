@@ -61,13 +61,18 @@ def entries(server: Server, **fields: Any) -> list[dict[str, Any]]:
         time.sleep(0.01)
 
 
-def test_everything_but_the_probes_needs_a_key(guarded: Guarded) -> None:
-    for path in ("/", "/docs", "/openapi.json", "/models", "/metrics", "/nothing", "/static-offline-docs/favicon.png"):
+NEED_A_KEY = (
+    "/docs", "/openapi.json", "/models", "/metrics", "/nothing", "/page/nothing", "/static-offline-docs/favicon.png",
+)  # fmt: skip
+
+
+def test_everything_but_the_page_and_the_probes_needs_a_key(guarded: Guarded) -> None:
+    for path in NEED_A_KEY:
         answer = guarded.get(path)
         problem(answer, "unauthorized", 401)
         assert answer.headers["WWW-Authenticate"] == "Bearer"
         assert guarded.get(path, Authorization=f"Bearer {guarded.secret}").status_code != 401
-    for path in ("/livez", "/readyz"):
+    for path in ("/livez", "/readyz", "/", "/page/main.js"):
         assert guarded.get(path).status_code == 200
 
 
@@ -265,7 +270,7 @@ def test_the_command_that_makes_keys(capsys: pytest.CaptureFixture[str]) -> None
     assert re.fullmatch(r"printer [0-9a-f]{64} 60\n", told.out)
     assert re.search(r"^cameo_[\w-]{43}$", told.err, re.MULTILINE)
     assert main(["key", "no name"]) == 2
-    assert capsys.readouterr().err.startswith("cameo: 'no name' is no name")
+    assert capsys.readouterr().err.startswith("cameo: 'no name' is not a valid name")
 
 
 def test_spans_go_to_a_collector(tiny_store: Path, tmp_path: Path) -> None:

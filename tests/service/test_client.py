@@ -1,5 +1,6 @@
 """``cameo.Client`` and ``cameo.AsyncClient`` with real services: the library's results, overload, a sudden end."""
 
+import inspect
 import io
 import itertools
 import signal
@@ -7,7 +8,7 @@ import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -21,18 +22,21 @@ from cameo.errors import (
     DamagedPayload,
     DeadlineExceeded,
     EmptyPayload,
+    InvalidParameter,
     NoFace,
     NotAnImage,
+    NotCalibrated,
     Overloaded,
     RateLimited,
     TokenOutOfRange,
+    TooManyFaces,
     Unauthorized,
     UnknownModel,
     Unreachable,
 )  # fmt: skip
 from tests.blocking import CLIENTS
 from tests.service.conftest import BODY_LIMIT
-from tests.service.pictures import FACE, PHOTO, file, landscape, png
+from tests.service.pictures import FACE, PHOTO, file, group, landscape, png
 from tests.service.server import Server, serve, until
 
 
@@ -105,6 +109,52 @@ def test_faces_come_back(client: Any, here: cameo.Cameo) -> None:
     default = here.compress(PHOTO)
     assert client.reconstruct_tokens(default.tokens).tobytes() == here.reconstruct_tokens(default.tokens).tobytes()
     assert client.shorten(face.payload, 40) == here.shorten(face.payload, 40)
+
+
+def test_a_photo_is_verified_as_by_the_library(client: Any, here: cameo.Cameo) -> None:
+    payload = here.compress(PHOTO).payload
+    for asked in ({}, {"fmr": 0.01}, {"frame": "asis"}):
+        one, other = client.verify(PHOTO, payload, **asked), here.verify(PHOTO, payload, **asked)
+        assert type(one) is type(other) is cameo.Verified
+        names = ("match", "decision", "threshold", "fmr", "recogniser", "model", "version", "bytes", "warnings", "card")
+        assert [getattr(one, name) for name in names] == [getattr(other, name) for name in names]
+        assert one.score == pytest.approx(other.score, abs=1e-4)
+        assert one.frame.faces == other.frame.faces
+    with pytest.raises(TooManyFaces):
+        client.verify(group(), payload, face="only")
+    with pytest.raises(NotCalibrated):
+        client.verify(PHOTO, here.compress(PHOTO, model="tiny-vqvae").payload)
+
+
+def test_faces_between_and_of_nobody_are_the_librarys(client: Any, here: cameo.Cameo) -> None:
+    ends = [here.compress(PHOTO, model="tiny-vae", frame=frame).payload for frame in ("auto", "asis")]
+    for one, other in (
+        (client.interpolate(*ends, steps=4), here.interpolate(*ends, steps=4)),
+        (client.sample(3, seed=7), here.sample(3, seed=7)),
+        (client.sample(1, model="tiny-vae", version=1), here.sample(1, model="tiny-vae", version=1)),
+    ):
+        assert [face.size for face in one] == [face.size for face in other]
+        assert [face.tobytes() for face in one] == [face.tobytes() for face in other]
+    with pytest.raises(InvalidParameter, match="no VAE"):
+        client.sample(model="tiny-vqvae")
+    with pytest.raises(InvalidParameter, match="steps"):
+        client.interpolate(*ends, steps=1)
+
+
+@pytest.mark.parametrize("kind", [cameo.Client, cameo.AsyncClient])
+def test_every_call_of_the_library_is_there(kind: type) -> None:
+    """With its parameters, in its order; what is for this machine alone is not asked of a service."""
+    here_only = {"threads", "key", "issuers", "self"}
+    for name, call in inspect.getmembers(cameo.Cameo, inspect.isfunction):
+        if name.startswith("_"):
+            continue
+        other = inspect.signature(getattr(kind, name)).parameters
+        wanted = inspect.signature(call).parameters
+        missing = {each for each in wanted if each not in other} - here_only
+        if any(each.kind is inspect.Parameter.VAR_KEYWORD for each in other.values()):
+            hints = [each.annotation for each in other.values() if each.kind is inspect.Parameter.VAR_KEYWORD]
+            missing -= get_args(hints[0])[0].__annotations__.keys()
+        assert not missing, name
 
 
 def test_models_are_those_of_the_library(client: Any, here: cameo.Cameo) -> None:

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
+from cameo.cards import make_keys
 from tests.service.pictures import FACE, PHOTO, png
-from tests.service.server import ROOT, Server, until
+from tests.service.server import ROOT, Server, serve, until
 
 COMMAND = [sys.executable, "-m", "cameo.cli"]
 ASIS = ["--frame", "asis", "--effort", "fast"]
@@ -63,6 +64,34 @@ def test_a_service_gives_the_same_output_as_the_library(url: str, tiny_store: Pa
     piped = cameo("compress", "-", "-o", "-", "--url", url, *ASIS, cwd=tmp_path, data=PHOTO)
     drawn = cameo("reconstruct", "-", "--url", url, cwd=tmp_path, data=piped.stdout)
     assert drawn.stdout.startswith(b"\x89PNG")
+
+
+def test_cards_are_made_read_and_verified_by_a_service_as_here(tiny_store: Path, tmp_path: Path) -> None:
+    """All but the signature, which has the time in it."""
+    (tmp_path / "photo.png").write_bytes(PHOTO)
+    private, public = make_keys("https://office.example", tmp_path / "own")
+    (tmp_path / "trusted").mkdir()
+    public.rename(tmp_path / "trusted" / "office.pem")
+    local: list[str | Path] = ["--store", tiny_store, "--device", "cpu"]
+    asked = ["card", "photo.png", "--name", "Ada", "--expires", "2090-12-31", "--effort", "fast"]
+    with serve(
+        tmp_path / "log", store=tiny_store, workers=1, card_key=private, card_issuers=tmp_path / "trusted"
+    ) as server:
+        url = f"http://127.0.0.1:{server.port}"
+        there = cameo(*asked, "-o", "there.png", cwd=tmp_path, CAMEO_URL=url)
+        here = cameo(*asked, "-o", "there.png", "--key", private, *local, cwd=tmp_path)
+        assert (there.returncode, there.stderr) == (here.returncode, here.stderr) == (0, there.stderr)
+        verify = ["verify", "photo.png", "there.png", "--fmr", "0.01", "--face", "only", "--json"]
+        for command in (["read", "there.png"], verify):
+            one = cameo(*command, cwd=tmp_path, CAMEO_URL=url)
+            other = cameo(*command, "--issuers", "trusted", *local, cwd=tmp_path)
+            assert one.stdout == other.stdout
+            assert (one.returncode, one.stderr) == (other.returncode, other.stderr) == (0, b"")
+        drawn = cameo("read", "there.png", "-o", "face.png", cwd=tmp_path, CAMEO_URL=url)
+        assert (drawn.returncode, (tmp_path / "face.png").read_bytes()[:4]) == (0, b"\x89PNG")
+        for wrong in (["read", "there.png", "--issuers", "trusted"], [*asked, "--key", private]):
+            done = cameo(*wrong, cwd=tmp_path, CAMEO_URL=url)
+            assert (done.returncode, done.stderr.count(b"\n")) == (2, 1)
 
 
 def test_a_service_that_is_not_there_ends_in_one_line(tmp_path: Path) -> None:

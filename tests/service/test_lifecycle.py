@@ -196,8 +196,8 @@ def test_a_variable_that_is_no_setting_is_said(
     monkeypatch.setenv("CAMEO_REVISION", "of the image")
     assert main() == 2
     assert capsys.readouterr().err == (
-        "cameo: CAMEO_WORKER is no setting; is CAMEO_WORKERS meant?\n"
-        "cameo: CAMEO_ZZZ is no setting: docs/settings.md has them all\n"
+        "cameo: CAMEO_WORKER is not a setting; is CAMEO_WORKERS meant?\n"
+        "cameo: CAMEO_ZZZ is not a setting: docs/settings.md has them all\n"
     )
 
 

@@ -111,7 +111,8 @@ def check(base: str) -> None:
     assert answer.is_success, answer.text
     late = httpx.post(f"{base}/compress", files={"image": PHOTO}, headers={"Cameo-Deadline-Ms": "1"}, timeout=60)
     assert late.status_code == 504, "work is admitted as without the prefix"
-    assert httpx.get(f"{base}/").headers["Location"] == f"{PREFIX}/docs"
+    assert f'src="{PREFIX}/page/main.js"' in httpx.get(f"{base}/").text
+    assert httpx.get(f"{base}/page/main.js").is_success
     page = httpx.get(f"{base}/docs").text
     assert f"{PREFIX}/openapi.json" in page
     assert f'src="{PREFIX}/static-offline-docs/swagger-ui-bundle.js"' in page

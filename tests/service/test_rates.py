@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from cameo import codec
+from cameo.cards import bare_qr
 from tests.service.pictures import PHOTO, pixels
 from tests.service.server import Server, problem, serve
 from tests.tiny import PROGRESSIVE_DEFAULT, PROGRESSIVE_RATES
@@ -192,6 +193,15 @@ def test_shortening_takes_and_gives_json(api: httpx.Client, finest: bytes) -> No
 def test_what_is_short_enough_comes_back_as_it_is(api: httpx.Client, coarse: bytes) -> None:
     for max_bytes in (len(coarse), len(coarse) + 1, MOST, 10**9):
         assert shorten(api, coarse, max_bytes).content == coarse
+
+
+def test_a_payload_comes_as_a_qr_code(api: httpx.Client, finest: bytes) -> None:
+    answer = api.post(
+        "/shorten", content=finest, params={"max_bytes": 48},
+        headers={"Content-Type": "application/vnd.cameo", "Accept": "image/svg+xml"},
+    )  # fmt: skip
+    assert answer.headers["Content-Type"] == "image/svg+xml"
+    assert answer.content == bare_qr(shorten(api, finest, 48).content)
 
 
 def test_nothing_is_shortened_below_the_least_rate(api: httpx.Client, coarse: bytes) -> None:

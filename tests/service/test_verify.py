@@ -41,7 +41,7 @@ def test_a_payload_comes_as_a_file_or_in_base64(api: httpx.Client, payload: byte
     [
         ({"image": PHOTO}, "payload-field-missing"),
         ({"payload": b"x"}, "image-field-missing"),
-        ({"image": PHOTO, "payload": b"x", "card": b"y"}, "invalid-parameter"),
+        ({"image": PHOTO, "payload": b"x", "face": b"y"}, "invalid-parameter"),
     ],
 )
 def test_a_form_without_both_fields(api: httpx.Client, fields: dict[str, bytes], type_: str) -> None:

@@ -31,6 +31,7 @@ from tqdm import tqdm
 
 from training.data.augment import apply, draw
 from training.recipe import Augment
+from training.remote import data_folder
 
 PORTRAIT: Final = 128  # px
 MARGIN: Final = 8  # px on every side
@@ -127,21 +128,21 @@ class Portraits:
             yield apply(self.rows(chosen[part]), size, drawn[part])
 
 
-def open_portraits(folders: Sequence[Path], split: str, *, verify: bool = True) -> Portraits:
-    """The portraits of a split of prepared data sets, one after the other.
+def open_portraits(places: Sequence[Path | str], split: str, *, verify: bool = True) -> Portraits:
+    """The portraits of a split of prepared data sets, folders or URLs of object stores, one after the other.
 
     ``verify`` compares ``portraits.bin`` with its digest, which takes about a second a gigabyte; its size and the
     index are compared always. Raises FileNotFoundError or ValueError that says what is wrong and what to do.
     """
     if split not in SPLITS:
         raise ValueError(f"there is no split {split!r}; a data set has {', '.join(SPLITS)}")
-    sets = [_Set(folder, split, verify) for folder in folders]
+    sets = [_Set(data_folder(where), split, verify) for where in places]
     names = [part.name for part in sets]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise ValueError(f"two data sets have the name {twice}: prepare one of them with another --name")
     sets = [part for part in sets if part.people]
     if not sets:
-        raise ValueError(f"no portrait of split {split} in {', '.join(map(str, folders))}")
+        raise ValueError(f"no portrait of split {split} in {', '.join(map(str, places))}")
     return Portraits(sets)
 
 

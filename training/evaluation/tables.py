@@ -60,7 +60,7 @@ def markdown(evaluation: dict[str, Any]) -> str:
             ]),
         ]  # fmt: skip
     parts += [
-        "## What is no rate",
+        "## What is not a rate",
         NO_RATE,
         table(
             [row for row in measured if row["kind"] == "model"],

@@ -19,7 +19,8 @@ from cameo.faces.framing import asis
 from cameo.faces.recogniser import Recogniser, SFace
 from cameo.nn import Model, build
 from cameo.nn.search import ROUNDS, Search, searchable
-from cameo.store.reader import StoredVersion, read_version, scan
+from cameo.store import Store, open_store
+from cameo.store.reader import Key, StoredVersion
 from training.checkpoint import read
 from training.evaluation.contenders import Coded, Pixels
 from training.evaluation.verification import sface_weights
@@ -180,7 +181,14 @@ def from_store(stored: StoredVersion, device: torch.device = CPU) -> Trained:
     return Trained(f"{name}/{version}", name, version, stored.digest, model, stored.tag, device)
 
 
-def find(what: str, store: Path, device: torch.device = CPU) -> list[Trained]:
+def at(store: Store, key: Key, device: torch.device = CPU) -> Trained:
+    """A version of a store. RefusedVersion; ValueError when its weights do not load."""
+    stored = store.read(key)
+    with store.local(stored, None) as here:
+        return from_store(here, device)
+
+
+def find(what: str, store: Path | str, device: torch.device = CPU) -> list[Trained]:
     """A run folder, or NAME/VERSION, or NAME for its highest version. ValueError or RefusedVersion.
 
     A model with several rates is found once for each of its usual ones, or for those that follow as @BYTES,BYTES; with
@@ -202,12 +210,13 @@ def find(what: str, store: Path, device: torch.device = CPU) -> list[Trained]:
     return at_rates(found, [int(rate) for rate in rates.split(",") if rate])
 
 
-def _find(what: str, store: Path, device: torch.device) -> Trained:
+def _find(what: str, store: Path | str, device: torch.device) -> Trained:
     if (Path(what) / "checkpoint.pt").exists():
         return from_run(read_run(Path(what)), device)
-    folders = scan(store) if store.is_dir() else []
-    chosen = [folder for folder in folders if what in (folder.parent.name, f"{folder.parent.name}/{folder.name}")]
+    opened = open_store(store)
+    keys = list(opened.look()[0])
+    chosen = [(name, version) for name, version in keys if what in (name, f"{name}/{version}")]
     if not chosen:
-        known = ", ".join(f"{folder.parent.name}/{folder.name}" for folder in folders) or "nothing"
+        known = ", ".join(f"{name}/{version}" for name, version in keys) or "nothing"
         raise ValueError(f"{what} is neither a run folder nor in the store {store}, which holds {known}")
-    return from_store(read_version(chosen[-1]), device)
+    return at(opened, chosen[-1], device)

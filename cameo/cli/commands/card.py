@@ -7,7 +7,9 @@ import click
 
 from cameo.cli import files, show
 from cameo.cli.group import Wrong, about, say
-from cameo.cli.options import as_json, model_options, open_here, store_options
+from cameo.cli.options import as_json, open_source, settings_options, source_options, split
+
+SUFFIXES = ("pdf", "png", "svg", "txt")
 
 
 @click.command(
@@ -16,62 +18,76 @@ Examples:
   cameo key https://office.example -o keys
   cameo card photo.jpg --key keys/office.example.key.pem --name "Eileen Collins" --birth 1956-11-19 -o card.pdf
   cameo card photo.jpg --key keys/office.example.key.pem --name "Eileen Collins" -o card.png --dpi 600
-  cameo card face.cameo --key keys/office.example.key.pem          prints the text of the QR code
+  cameo card photo.jpg --key keys/office.example.key.pem --claim phone="+1 202 555 0100"
+  cameo card face.cameo --url http://127.0.0.1:8000 -o card.pdf      signed by the service
 """
 )
-@click.argument("face", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
-@click.option(
-    "--key",
-    "signing_key",
-    required=True,
-    type=click.Path(exists=True, dir_okay=False),
-    metavar="FILE",
-    help="Private key of the issuer, see `cameo key`.",
-)
-@click.option("--name", metavar="TEXT", help="Full name.")
-@click.option("--birth", type=click.DateTime(["%Y-%m-%d"]), metavar="YYYY-MM-DD", help="Date of birth.")
-@click.option("--sex", type=click.Choice(["male", "female", "other"]))
+@click.argument("photo", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
+@click.option("--key", "signing_key", type=click.Path(exists=True, dir_okay=False), metavar="FILE",
+              help="Private key of the issuer, see `cameo key`; with --url the service has its own.")  # fmt: skip
+@click.option("--name", "full_name", metavar="TEXT", help="Full name.")
+@click.option("--birth", "date_of_birth", metavar="YYYY-MM-DD", help="Date of birth; or YYYY-MM, or YYYY.")
+@click.option("--sex", "gender", type=click.Choice(["male", "female", "other"]))
 @click.option("--nationality", metavar="CODE", help="As DE or DEU.")
-@click.option("--number", metavar="TEXT", help="Number of the card or person.")
+@click.option("--number", "id", metavar="TEXT", help="Number of the card or person.")
+@click.option("--claim", "claims", multiple=True, metavar="NAME=TEXT", help="Another attribute of Claim 169.")
 @click.option("--expires", type=click.DateTime(["%Y-%m-%d"]), metavar="YYYY-MM-DD", help="Last day, UTC.")
-@model_options
-@click.option("--max-bytes", type=click.IntRange(min=1), metavar="N", help="Largest payload of a photo, bytes.")
+@click.option("--not-before", type=click.DateTime(["%Y-%m-%d"]), metavar="YYYY-MM-DD", help="First day, UTC.")
 @click.option("--dpi", type=click.Choice(["300", "600"]), default="300", show_default=True, help="Of a PNG.")
 @files.output_option
+@settings_options
 @as_json
-@store_options
+@source_options
 def command(
-    face: str, signing_key: str, name: str | None, birth: datetime | None, sex: str | None, nationality: str | None,
-    number: str | None, expires: datetime | None, model: str | None, version: int | None, max_bytes: int | None,
-    dpi: str, output: str | None, as_json: bool, **store: Any,
+    photo: str, signing_key: str | None, claims: tuple[str, ...], expires: datetime | None,
+    not_before: datetime | None, dpi: str, output: str | None, as_json: bool, **options: Any,
 ) -> None:  # fmt: skip
-    """Make a signed card with the FACE of a photo, or of a payload.
+    """Make a signed card with the face of PHOTO, a photo or a payload.
 
     The name of the output says what it is: .pdf, .png, .svg, or .txt for the text of the QR code, which is printed
     without -o. Anybody can read the card with the issuer's public key, see `cameo read`.
     """
-    claims = {
-        "full_name": name, "date_of_birth": birth and birth.date().isoformat(), "gender": sex,
-        "nationality": nationality, "id": number,
-    }  # fmt: skip
+    from cameo.pictures.read import bytes_of_no_picture  # noqa: PLC0415 - Pillow
+
+    source, settings = split(options)
+    given = {name: settings.pop(name) for name in ("full_name", "date_of_birth", "gender", "nationality", "id")}
+    given = {name: value for name, value in given.items() if value is not None} | dict(map(_attribute, claims))
     suffix = "" if output in (None, files.PIPE) else str(output).rpartition(".")[2].lower()
-    if suffix not in ("", "pdf", "png", "svg", "txt"):
-        raise Wrong(f"{output}: a card is written as .pdf, .png, .svg or .txt")
-    with about(files.label(face)):
-        data = files.read(face)
-        with open_here(**store) as c:
-            card = c.card(
-                files.payload(data), {key: value for key, value in claims.items() if value is not None}, signing_key,
-                expires=expires.date() if expires else None, max_bytes=max_bytes,
-                model=model, version=version,
-            )  # fmt: skip
+    if suffix not in ("", *SUFFIXES):
+        raise Wrong(f"{output}: a card is written as .{', .'.join(SUFFIXES[:-1])} or .{SUFFIXES[-1]}")
+    times: dict[str, Any] = {"expires": expires and expires.date(), "not_before": not_before and not_before.date()}
+    signer = _signer(source["url"], signing_key)
+    with about(files.label(photo)):
+        data = files.payload(files.read(photo))
+        with open_source(**source) as c:
+            if bytes_of_no_picture(data) is None:
+                face = c.compress(data, **settings)
+                show.warn(files.label(photo), face)
+                data = face.payload
+            card = c.card(data, given, *signer, **times)
             if suffix:
                 card.save(str(output), dpi=int(dpi))
-    facts = {"text": card.text, "characters": len(card.text), "bytes": len(card.payload), "qr_version": card.qr_version}
     if as_json:
-        show.emit(facts)
+        size = {"characters": len(card.text), "bytes": len(card.payload), "qr_version": card.qr_version}
+        show.emit({"text": card.text, **size})
     elif not suffix:
         click.echo(card.text)
     else:
         said = f"{len(card.text)} characters, with a face of {len(card.payload)} bytes"
         say(f"{output}: QR code of version {card.qr_version}, {said}")
+
+
+def _attribute(claim: str) -> tuple[str, str]:
+    name, found, value = claim.partition("=")
+    if not found:
+        raise Wrong(f"--claim is {claim!r}; write it as name=text, as phone='+1 202 555 0100'")
+    return name.replace("-", "_"), value
+
+
+def _signer(url: str | None, key: str | None) -> tuple[str, ...]:
+    """The argument of the library's call that no service takes."""
+    if url is None and key is None:
+        raise Wrong("a card is signed: give --key FILE, which `cameo key` makes, or --url of a service that has a key")
+    if url is not None and key is not None:
+        raise Wrong(f"--key is for cards that are signed here; {url} signs with its own key, so leave one of them out")
+    return () if key is None else (key,)

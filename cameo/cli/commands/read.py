@@ -1,13 +1,12 @@
 """``cameo read``."""
 
-import base64
 from typing import Any
 
 import click
 
-from cameo.cli import files, show
+from cameo.cli import files, show, terminal
 from cameo.cli.group import CANNOT, about, say
-from cameo.cli.options import as_json, open_here, store_options
+from cameo.cli.options import as_json, issuers_of, open_source, source_options
 
 
 @click.command(
@@ -22,41 +21,36 @@ Examples:
 @click.option("--issuers", type=click.Path(exists=True, file_okay=False), metavar="FOLDER",
               help="Public keys of the issuers that are trusted.")  # fmt: skip
 @files.output_option
+@click.option("--show", "show_it", is_flag=True, help="Show the face in the terminal.")
 @as_json
-@store_options
-def command(card: str, issuers: str | None, output: str | None, as_json: bool, **store: Any) -> int:
+@source_options
+def command(card: str, issuers: str | None, output: str | None, show_it: bool, as_json: bool, **source: Any) -> int:
     """Read a CARD: a photo or scan of it, or a file with the text of its QR code.
 
     Only `valid` means anything: a trusted issuer signed exactly this, and it is within its time. The exit code is 0
-    for a valid card and 1 for any other. -o writes the face.
+    for a valid card and 1 for any other. -o writes the face. A service that does the work trusts issuers of its own.
     """
+    files.picture_format(output)
+    if show_it:
+        terminal.require()
     with about(files.label(card)):
         data = files.read(card)
-        with open_here(**store) as c:
-            found = c.read_card(_text(data) or data, issuers=issuers)
-            face = c.reconstruct(found.payload) if output and found.payload else None
-    if output and face is None:
+        trusted = issuers_of(source["url"], issuers)
+        with open_source(**source) as c:
+            found = c.read_card(files.card(data), **trusted)
+            face = c.reconstruct(found.payload) if (output or show_it) and found.payload else None
+    if (output or show_it) and face is None:
         say(f"{files.label(card)}: the card has no face that is read here")
-    elif output and face is not None:
-        face.save(output)
-    claims = found.claims.given()
-    facts = {
-        "state": found.state, "detail": found.detail, "issuer": found.issuer,
-        "expires": found.expires and found.expires.isoformat(), "claims": claims,
-        "payload": found.payload and base64.b64encode(found.payload).decode(),
-    }  # fmt: skip
-    if as_json:
-        show.emit(facts)
+    if output and face is not None:
+        files.write_picture(output, face)
+    if show_it and face is not None:
+        terminal.show(face)
+    if output == files.PIPE:
+        say(f"{files.label(card)}: {found.state}, {found.detail}")
+    elif as_json:
+        show.emit(show.card_facts(found))
     else:
+        facts = {"issuer": found.issuer, **found.claims.given()}
         click.echo(f"{found.state}: {found.detail}")
-        click.echo("\n".join(f"  {name}: {value}" for name, value in {"issuer": found.issuer, **claims}.items()))
+        click.echo("\n".join(f"  {name}: {value}" for name, value in facts.items()))
     return 0 if found.is_valid else CANNOT
-
-
-def _text(data: bytes) -> str | None:
-    """Of a QR code, where a file holds that and no picture."""
-    try:
-        text = data.decode("ascii").strip()
-    except UnicodeDecodeError:
-        return None
-    return text or None

@@ -35,7 +35,7 @@ def run(
     """
     write = tables.writer(target)
     _, at, lock, _ = beside(target)
-    with _alone(lock, target), Journal(at, settings) as journal:
+    with alone(lock, target), Journal(at, settings) as journal:
         left = [path for path in paths if path not in journal]
         progress(len(paths) - len(left))
         if journal.model and settings["model"] is None:  # though another may be the default by now
@@ -87,7 +87,8 @@ def _settle(journal: Journal, twin: Photo, source: "cameo.Cameo | cameo.Client",
 
 
 @contextmanager
-def _alone(lock: Path, target: Path) -> Iterator[None]:
+def alone(lock: Path, target: Path | str) -> Iterator[None]:
+    """Failure where another job of this machine writes ``target``."""
     from filelock import FileLock, Timeout  # noqa: PLC0415 - only jobs need it
 
     try:

@@ -4,12 +4,16 @@ import base64
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from cameo.cli.folder.photos import Row
 from cameo.cli.group import Wrong
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Write = Callable[[BinaryIO, Iterable[Row]], None]
 
@@ -22,13 +26,15 @@ def writer(target: Path) -> Write:
         return _json_lines
     if target.suffix != ".parquet":
         raise Wrong(f"{target}: the faces of many photos go to a file that ends with .parquet or .jsonl")
+    require_pyarrow(str(target), f", or write {target.with_suffix('.jsonl')}")
+    return partial(write_parquet, paths=True)
+
+
+def require_pyarrow(target: str, otherwise: str = "") -> None:
     try:
         import pyarrow.parquet  # noqa: F401, PLC0415 - an extra
     except ImportError:
-        raise Wrong(
-            f"{target}: Parquet needs pyarrow: pip install pyarrow, or write {target.with_suffix('.jsonl')}"
-        ) from None
-    return _parquet
+        raise Wrong(f"{target}: Parquet needs pyarrow: pip install pyarrow{otherwise}") from None
 
 
 def replace(target: Path, write: Write, rows: Iterable[Row]) -> None:
@@ -55,22 +61,29 @@ def _json_lines(file: BinaryIO, rows: Iterable[Row]) -> None:
     file.writelines(json_line(row).encode() + b"\n" for row in rows)
 
 
-def _parquet(file: BinaryIO, rows: Iterable[Row]) -> None:
+def write_parquet(file: BinaryIO, rows: Iterable[Row], *, paths: bool) -> None:
+    """``paths``: whether the table has a column for them."""
+    from pyarrow import Table, parquet  # noqa: PLC0415 - an extra
+
+    columns = schema() if paths else schema().remove(schema().get_field_index("path"))
+    with parquet.ParquetWriter(file, columns, compression="zstd") as out:
+        for group in _groups(rows):
+            out.write_table(Table.from_pylist([_binary(row) for row in group], columns))
+
+
+def schema() -> "pa.Schema":
+    """Of the table of faces."""
     import pyarrow as pa  # noqa: PLC0415 - an extra
-    from pyarrow import parquet  # noqa: PLC0415
 
     number = pa.float32()
     frame = pa.struct({
         "method": pa.string(), "box": pa.list_(number), "landmarks": pa.list_(pa.list_(number)), "roll": number,
         "turned": pa.int32(), "score": number, "faces": pa.int32(),
     })  # fmt: skip
-    schema = pa.schema({
+    return pa.schema({
         "id": pa.string(), "path": pa.string(), "payload": pa.binary(), "model": pa.string(), "version": pa.int32(),
         "likeness": number, "frame": frame, "error": pa.string(),
     })  # fmt: skip
-    with parquet.ParquetWriter(file, schema, compression="zstd") as out:
-        for group in _groups(rows):
-            out.write_table(pa.Table.from_pylist([_binary(row) for row in group], schema))
 
 
 def _groups(rows: Iterable[Row]) -> Iterator[list[Row]]:

@@ -83,7 +83,7 @@ def test_a_key_is_found_by_its_secret(tmp_path: Path) -> None:
 
 
 def test_a_name_that_no_line_has() -> None:
-    with pytest.raises(ValueError, match="'a b' is no name"):
+    with pytest.raises(ValueError, match="'a b' is not a valid name"):
         make("a b")
 
 

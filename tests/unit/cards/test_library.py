@@ -1,6 +1,7 @@
 """``c.card`` and ``c.read_card``: from a photo, or a payload, to a card and back."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -10,7 +11,15 @@ from PIL import Image
 
 import cameo
 from cameo.cards import SigningKey
-from cameo.errors import ForeignPayload, InvalidKey, InvalidParameter, NoCard, SeveralCards
+from cameo.errors import (
+    CardWithoutFace,
+    ForeignPayload,
+    InvalidKey,
+    InvalidParameter,
+    NoCard,
+    SeveralCards,
+    TooManyFaces,
+)
 from tests.faces import astronaut
 
 CLAIMS = {"full_name": "Eileen Collins", "date_of_birth": "1956-11-19", "gender": "female", "nationality": "US"}
@@ -45,6 +54,27 @@ def test_a_payload_becomes_a_card(tiny: cameo.Cameo, key: SigningKey) -> None:
 def test_budgets_are_the_models(tiny: cameo.Cameo, key: SigningKey) -> None:
     card = tiny.card(astronaut(), CLAIMS, key, model="tiny-progressive", max_bytes=48)
     assert 42 <= len(card.payload) <= 48
+
+
+def test_a_photo_is_verified_against_a_card(tiny: cameo.Cameo, folder: Path, tmp_path: Path) -> None:
+    card = tiny.card(astronaut(), CLAIMS, folder / "office.example.key.pem")
+    card.save(tmp_path / "card.png")
+    alone = tiny.verify(astronaut(), card.payload, fmr=0.01)
+    assert (alone.match, alone.decision, alone.card) == (True, "match", None)
+    for given in (card.text, tmp_path / "card.png", (tmp_path / "card.png").read_bytes()):
+        done = tiny.verify(astronaut(), given, issuers=folder, fmr=0.01)
+        assert (done.match, done.decision, done.score) == (True, "match", alone.score)
+        assert done.card == tiny.read_card(card.text, issuers=folder)
+        stranger = tiny.verify(astronaut(), given, fmr=0.01)
+        assert stranger.card
+        assert (stranger.match, stranger.decision, stranger.card.state) == (False, "card-not-valid", "unknown-issuer")
+        assert stranger.score == alone.score
+    assert tiny.verify(astronaut(), tiny.read_card(card.text, issuers=folder), fmr=0.01).match
+    two = np.hstack([astronaut()[:256, 96:352]] * 2)
+    with pytest.raises(TooManyFaces):
+        tiny.verify(two, card.text, issuers=folder, face="only")
+    with pytest.raises(CardWithoutFace):
+        tiny.verify(astronaut(), replace(tiny.read_card(card.text), payload=None))
 
 
 def test_two_cards_in_one_picture_are_told(tiny: cameo.Cameo, key: SigningKey, folder: Path, tmp_path: Path) -> None:

@@ -8,10 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
 import cameo
 from cameo.cli import files
+from cameo.cli.__main__ import main
+from cameo.store.bucket import Bucket
+from tests.s3 import S3
 from tests.service.pictures import FACE, PHOTO, png
 from tests.unit.cli.conftest import Run
 
@@ -176,3 +180,23 @@ def test_a_face_that_leaves_doubts_is_warned_of(run: Run, tmp_path: Path) -> Non
     codes = [warning["code"] for warning in json.loads(done.stdout)["warnings"]]
     assert all(line.startswith("cameo: dark.png: warning: ") for line in done.stderr.splitlines())
     assert len(done.stderr.splitlines()) == len(codes)
+
+
+def test_a_store_behind_a_url(s3: S3, tiny_store: Path) -> None:
+    url, folder = s3.url("command"), tiny_store / "tiny-vae" / "1"
+    bucket = Bucket(url)
+    for name in ("model.safetensors", "manifest.json"):  # as any tool copies them, the manifest last
+        bucket.put(f"tiny-vae/1/{name}", folder / name)
+    there = ["--store", url]
+    listed = CliRunner().invoke(main, ["models", *there])
+    assert "tiny-vae/1 *" in listed.output
+    payload = CliRunner().invoke(main, ["compress", "-", "-o", "-", *ASIS, *there], input=PHOTO)
+    assert payload.exit_code == 0, payload.stderr
+    drawn = CliRunner().invoke(main, ["reconstruct", "-", "-o", "-", *there], input=payload.stdout_bytes)
+    assert drawn.stdout_bytes.startswith(b"\x89PNG")
+    nobody = CliRunner().invoke(main, ["models", "--store", "s3://nobody-else/store"])
+    assert nobody.exit_code == 1
+    assert "There is no bucket for s3://nobody-else/store." in nobody.stderr
+    typo = CliRunner().invoke(main, ["models", "--store", "modle_store"])
+    assert typo.exit_code == 2
+    assert "Directory 'modle_store' does not exist" in typo.stderr

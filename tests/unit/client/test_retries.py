@@ -133,6 +133,8 @@ def test_connections_that_fail_are_made_again_a_few_times() -> None:
     gateway = httpx.Response(502, text="bad gateway")
     service, seen = client(broken, httpx.ConnectError("refused"), gateway, done())
     assert service.compress(b"photo").payload == b"face"
+    service, seen = client(httpx.Response(500, text="Internal Server Error"), done())
+    assert service.compress(b"photo").payload == b"face"
     service, seen = client(*[broken] * 4, done())
     with pytest.raises(Unreachable, match="may have ended"):
         service.compress(b"photo")

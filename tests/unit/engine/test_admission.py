@@ -30,6 +30,7 @@ def test_a_full_queue_refuses_at_once_and_says_when_to_come_back(scheduler: Sche
         assert caught.value.facts["limit_seconds"] == 2.0
         assert caught.value.facts["waiting_seconds"] == pytest.approx(3.0, rel=0.05)
         assert 1 <= caught.value.facts["retry_after"] <= 3
+        assert sample(metrics, "cameo_backlog_seconds") == pytest.approx(3.0, rel=0.05), "as clients are told"
         with pytest.raises(Overloaded):
             await run(scheduler, Gate().job())
         assert sample(metrics, "cameo_refused_total", reason="queue") == 2

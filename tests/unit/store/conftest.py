@@ -39,12 +39,13 @@ def _fields(name: str, version: int) -> Fields:
     }
 
 
+def draft(name: str = "vqvae-64", version: int = 1, **changes: Any) -> Draft:
+    return Draft(**(_fields(name, version) | changes))
+
+
 @pytest.fixture
 def make_draft() -> Callable[..., Draft]:
-    def make(name: str = "vqvae-64", version: int = 1, **changes: Any) -> Draft:
-        return Draft(**(_fields(name, version) | changes))
-
-    return make
+    return draft
 
 
 @pytest.fixture

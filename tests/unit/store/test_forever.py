@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from cameo.store import forever
+from cameo.errors import StoreError
+from cameo.store import forever, withdraw
 from tests.tiny import publish_tiny
 
 
@@ -47,12 +48,20 @@ def test_card_and_thresholds_may_change(store: Path) -> None:
 
 
 def test_a_version_that_is_not_listed_is_named(store: Path) -> None:
-    publish_tiny(store, "tiny-vae", seed=3)
+    shutil.copytree(store / "tiny-vae/2", store / "tiny-vae/3")
     found = forever.problems(store)
     assert len(found) == 2
     assert "tiny-vae/3/manifest.json is not listed" in found[0]
     forever.add(store, "tiny-vae", 3)
     assert forever.problems(store) == []
+
+
+def test_what_is_published_is_listed_and_cannot_be_withdrawn(store: Path) -> None:
+    publish_tiny(store, "tiny-vae", seed=3)
+    assert forever.problems(store) == []
+    with pytest.raises(StoreError, match="tiny-vae/3 is listed in FOREVER"):
+        withdraw(store, ("tiny-vae", 3))
+    assert (store / "tiny-vae/3").is_dir()
 
 
 def test_a_store_without_a_list_gets_none(tiny_store: Path) -> None:
@@ -63,7 +72,7 @@ def test_a_store_without_a_list_gets_none(tiny_store: Path) -> None:
 def test_a_damaged_list_is_an_error(store: Path) -> None:
     for line in ("abc  tiny-vae/1/manifest.json", "0" * 64 + "  tiny-vae/1/card.md", "0" * 64 + " x"):
         (store / forever.FILE).write_text(line + "\n")
-        with pytest.raises(ValueError, match="has a line that is no"):
+        with pytest.raises(ValueError, match="has a line that is not"):
             forever.problems(store)
 
 

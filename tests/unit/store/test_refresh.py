@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cameo.errors import RefusedVersion, StoreError, UnknownTag, UnknownVersion
-from cameo.store import Registry, StoredVersion, reader, registry
+from cameo.store import Registry, StoredVersion, folder, reader
 
 Put = Callable[..., StoredVersion]
 Served = list[tuple[str, int]]
@@ -56,7 +56,7 @@ def test_where_nothing_changed_nothing_is_read(
     put("vqvae-64", 2).weights.write_bytes(b"damaged")
     (tmp_path / "store.json").write_text('{"default_versions": {"vqvae-64": 1}}')
     store = opened(tmp_path, loads)
-    monkeypatch.setattr(registry, "read_version", lambda folder: pytest.fail("verified for nothing"))
+    monkeypatch.setattr(folder, "read_version", lambda folder: pytest.fail("verified for nothing"))
     monkeypatch.setattr(Path, "read_bytes", lambda path: pytest.fail("read for nothing"))
     assert not store.refresh()
     assert loads == [1]
