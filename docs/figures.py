@@ -161,7 +161,7 @@ def draw(figures: dict[str, Any]) -> dict[str, bytes]:
         text = (ROOT / page).read_text(encoding="utf-8")
         for make in tables:
             made = make(figures)
-            text, count = place(made).subn(lambda _, made=made: made, text)
+            text, count = place(made).subn(made.replace("\\", r"\\"), text)
             if count != 1:
                 raise ValueError(f"{page} has {count} tables that begin as {made[:40]!r}: there must be one")
         drawn[page] = text.encode()
