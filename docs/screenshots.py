@@ -23,7 +23,7 @@ from tests.faces import astronaut
 FOLDER = Path(__file__).with_name("page")
 SCHEMES: dict[str, tuple[int, Literal["light", "dark"]]] = {"": (1280, "light"), "-phone": (390, "dark")}
 LARGEST = 150_000  # bytes of a picture
-SCALES = (1, 0.9, 0.8, 0.7, 0.6)
+SIZES = ((1, 256), (0.9, 256), (0.8, 256), (0.7, 256), (0.6, 256), (0.6, 128), (0.5, 128))  # scale, colours
 FACE = Image.fromarray(astronaut()[0:256, 96:352])
 
 
@@ -132,11 +132,11 @@ class Desk:
     def _picture(self, view: str) -> None:
         with Image.open(io.BytesIO(self.page.screenshot(full_page=True))) as shot:
             picture = shot.convert("RGB")
-        for scale in SCALES:
+        for scale, colours in SIZES:
             smaller = picture.resize(
                 (round(picture.width * scale), round(picture.height * scale)), Image.Resampling.LANCZOS
             )
-            data = _png(smaller.quantize(256, dither=Image.Dither.NONE))
+            data = _png(smaller.quantize(colours, dither=Image.Dither.NONE))
             if len(data) <= LARGEST:
                 break
         (FOLDER / f"{view}{self.suffix}.png").write_bytes(data)

@@ -77,6 +77,7 @@ class Service:
             self.device.torch, detector=settings.detector, recogniser=settings.judge, effort=settings.effort
         )
         self.issuing = Issuing(settings.card_key, settings.card_issuers)
+        self._looking: asyncio.Future[None] | None = None
         self.ready = False
         self.draining = False
         self.reason = "models are being loaded"
@@ -264,6 +265,12 @@ class Service:
         """The version that a request asks for, loaded; raises as :meth:`entry` does."""
         return await self._loaded(self.entry(name, version))
 
+    async def _look_again(self) -> None:
+        """See :meth:`Watch.look_again`; one thread for all who wait."""
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.ensure_future(asyncio.to_thread(self.watch.look_again))
+        await asyncio.shield(self._looking)
+
     @staticmethod
     async def _loaded(entry: Entry[Coder]) -> Coder:
         def load() -> Coder:
@@ -282,6 +289,8 @@ class Service:
                 bytes=len(data), limit=MOST_PAYLOAD_BYTES,
             )  # fmt: skip
         payload = codec.unwrap(data)
+        if not self.registry.knows(payload.tag):
+            await self._look_again()
         try:
             return await self._loaded(self.registry.by_tag(payload.tag)), payload
         except UnknownVersion:  # withdrawn since the last look at the store; nobody asked for it by name

@@ -2,12 +2,14 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
 from cameo.errors import StoreError
 from cameo.store import Registry
 
+LEAST_SECONDS = 1.0  # between rounds that requests ask for
 LAST_ROUND = 20.0  # seconds that a round may take when the process ends; a load takes one or two
 
 log = logging.getLogger("cameo.store")
@@ -27,6 +29,8 @@ class Watch:
         self._logged: set[str] = set()
         self._stopping = threading.Event()
         self._calling = threading.Lock()
+        self._polling = threading.Lock()
+        self._polled = 0.0  # when the last round began
         self._thread: threading.Thread | None = None
         self.looked = threading.Event()
         """Set once there was a first round."""
@@ -44,8 +48,23 @@ class Watch:
         if self._thread:
             self._thread.join(LAST_ROUND)
 
+    def look_again(self) -> None:
+        """A round out of turn, for what may have been published since the last one; at most one in ``LEAST_SECONDS``.
+
+        Others who look at the same store may be ahead: a payload made by one of them may name a version that is new.
+        """
+        called = time.monotonic()
+        with self._polling:  # a round that has begun is waited for
+            if self._seconds and called - self._polled > LEAST_SECONDS and not self._stopping.is_set():
+                self._poll()
+
     def poll(self) -> None:
         """One round. Raises nothing."""
+        with self._polling:
+            self._poll()
+
+    def _poll(self) -> None:
+        self._polled = time.monotonic()
         problem, changed = self._registry.problem, False
         try:
             changed = self._registry.refresh()

@@ -9,6 +9,7 @@ driver are killed three times. Exits with 1 where a row is missing or there twic
 import argparse
 import os
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -91,18 +92,20 @@ def measure(work: Path, folder: Path, wanted: int, options: list[str]) -> int:
         driver = start(photos, on_ray, [*options, "--ray"])
         goal = wanted * (kill + 1) // (KILLS + 1) if kill < KILLS else wanted + 1
         memory: list[float] = []
-        while driver.poll() is None and count(on_ray) < goal:
-            memory.append(memory_mb(driver.pid))
+        while driver.poll() is None and (done := count(on_ray)) < goal:
+            if done > before:  # all have started
+                memory.append(memory_mb(driver.pid))
             time.sleep(POLL)
         if driver.poll() is None:
             for pid in workers(driver.pid):
                 os.kill(pid, signal.SIGKILL)
             driver.kill()
         driver.wait()
-        settled = memory[len(memory) // 4 :] or [0.0]
+        some = max(1, len(memory) // 4)
         print(
             f"run {kill + 1}: rows {before} -> {count(on_ray)}, {time.perf_counter() - began:.0f} s, "
-            f"memory {min(settled):.0f} to {max(settled):.0f} MB, ended with {driver.returncode}",
+            f"memory {statistics.fmean(memory[:some] or [0]):.0f} MB in the first quarter after the first rows, "
+            f"{statistics.fmean(memory[-some:] or [0]):.0f} MB in the last, ended with {driver.returncode}",
             flush=True,
         )
     expected, found = rows(here), rows(on_ray)

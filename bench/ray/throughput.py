@@ -65,18 +65,19 @@ def cpu_seconds(pid: int) -> float:
 
 def by_ray(photos: list[Path], n: int) -> Rate:
     began = time.perf_counter()
-    marks: list[tuple[float, float, int]] = []
-    memory = 0.0
+    marks: list[tuple[float, float, int]] = []  # few: to look at all processes costs CPU time, too
+    memory = start = 0.0
     with tempfile.TemporaryDirectory() as folder, Cluster("local", n, "cpu") as cluster, Target(folder) as target:
         pieces = sources.find([str(photos[0].parent)], "image", folder)
         done = 0
         for each in cluster.driver(None)(pieces, target, SETTINGS):
             done += len(each.rows)
-            marks.append((time.perf_counter(), cpu_seconds(os.getpid()), done))
-            memory = max(memory, memory_mb(os.getpid()))
-    steady = [mark for mark in marks if mark[2] <= STEADY * len(photos)]
-    (t0, c0, n0), (t1, c1, n1) = steady[0], steady[-1]
-    return Rate((n1 - n0) / (t1 - t0), (c1 - c0) / (n1 - n0), marks[0][0] - began, memory)
+            if not marks or (len(marks) == 1 and done >= STEADY * len(photos)):
+                marks.append((time.perf_counter(), cpu_seconds(os.getpid()), done))
+                start = start or marks[0][0] - began
+        memory = memory_mb(os.getpid())
+    (t0, c0, n0), (t1, c1, n1) = marks
+    return Rate((n1 - n0) / (t1 - t0), (c1 - c0) / (n1 - n0), start, memory)
 
 
 def by_loops(photos: list[Path], n: int) -> Rate:

@@ -126,6 +126,10 @@ class Registry(Generic[M]):
         """
         return self._snapshot.by_tag(tag)
 
+    def knows(self, tag: bytes) -> bool:
+        """Whether a version with this tag is in the store, as far as it was looked at, served or not."""
+        return tag in self._snapshot.tags
+
     def unknown_tag(self, tag: bytes) -> UnknownTag:
         """What :meth:`by_tag` raises; for where its version turns out to be withdrawn only once it is loaded."""
         return self._snapshot.unknown_tag(tag)

@@ -19,6 +19,7 @@ FORBIDDEN = {
     "cameo/store": LIBRARY | {"torch", "cv2", "cameo.nn", "cameo.codec", "cameo.coder", "cameo.faces"},
     "cameo/nn": LIBRARY | {"cameo.store", "cameo.coder"},
     "app": {"training", "tests", "bench"},
+    "app/page": {"app", "cameo", "training", "tests", "bench"} | WEB,  # only files
     "app/engine": {"app.api", "app.serve", "app.main", "fastapi", "starlette", "uvicorn"},
     "training": {"app", "tests", "bench"} | WEB,
 }

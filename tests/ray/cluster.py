@@ -19,7 +19,8 @@ ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
 }
 NODE: dict[str, Any] = {
-    "num_cpus": 1, "node_ip_address": "127.0.0.1", "include_dashboard": False, "object_store_memory": 80 * 2**20,
+    "num_cpus": 1, "node_ip_address": "127.0.0.1", "object_store_memory": 80 * 2**20, "include_dashboard": False,
+    "include_log_monitor": False, "no_monitor": True,
 }  # fmt: skip
 
 

@@ -57,6 +57,17 @@ def test_pods_are_restricted_and_have_more_time_than_their_replicas() -> None:
     assert ports["metrics"] == IN_KUBERNETES["applications"][0]["args"]["metrics_port"]
 
 
+def test_access_is_to_these_pods_and_their_ports() -> None:
+    policy, monitor = yaml.safe_load_all((ROOT / "deploy/ray/access.yaml").read_text())
+    groups = (CLUSTER["headGroupSpec"], *CLUSTER["workerGroupSpecs"])
+    labels = [group["template"]["metadata"]["labels"] for group in groups]
+    assert all(each == policy["spec"]["podSelector"]["matchLabels"] for each in labels)
+    assert monitor["spec"]["selector"] == policy["spec"]["podSelector"]
+    opened = {port["port"] for rule in policy["spec"]["ingress"] for port in rule.get("ports", ())}
+    has = {port["containerPort"] for pod in PODS for port in pod["containers"][0]["ports"]}
+    assert opened <= has
+
+
 def test_every_variable_means_something() -> None:
     import ray  # noqa: PLC0415
 

@@ -22,7 +22,7 @@ from tests.service.server import ROOT, Server, serve
 from tests.tiny import publish_tiny
 
 CONFIG = ROOT / "deploy" / "ray" / "serve.yaml"
-OWN = {"date", "x-request-id", "traceparent", "server-timing", "connection", "server", "transfer-encoding"}
+OWN = {"date", "traceparent", "server-timing", "connection", "server", "transfer-encoding"}
 
 
 class OnRay(NamedTuple):
@@ -148,36 +148,24 @@ REQUESTS: list[dict[str, Any]] = [
 ]
 
 
-def told(answer: httpx.Response) -> tuple[int, bytes, dict[str, str]]:
-    """Status, body and headers, without what is of one answer."""
-    body = answer.content
-    if answer.headers.get("Content-Type", "").endswith("json"):
-        body = body.replace(answer.headers["X-Request-Id"].encode(), b"ID")
-    return answer.status_code, body, {name: value for name, value in answer.headers.items() if name not in OWN}
+def told(client: httpx.Client, request: dict[str, Any]) -> tuple[int, bytes, dict[str, str]]:
+    """Status, body and headers, without what differs from answer to answer."""
+    answer = client.request(**request | {"headers": request.get("headers", {}) | {"X-Request-Id": "0123456789"}})
+    assert answer.headers.get_list("X-Request-Id") == ["0123456789"]
+    return (
+        answer.status_code, answer.content, {name: value for name, value in answer.headers.items() if name not in OWN}
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("request_", REQUESTS, ids=range(len(REQUESTS)))
 def test_answers_are_those_of_the_plain_service(on_ray: OnRay, plain: Server, request_: dict[str, Any]) -> None:
-    answer = on_ray.client.request(**request_)
-    assert told(answer) == told(plain.client.request(**request_))
-    assert len(answer.headers.get_list("X-Request-Id")) == 1
+    assert told(on_ray.client, request_) == told(plain.client, request_)
 
 
-def test_an_endless_body_is_refused_before_it_is_in_memory(on_ray: OnRay) -> None:
-    sent = 0
-
-    def endless() -> Iterator[bytes]:
-        nonlocal sent
-        while sent < 64 * BODY_LIMIT:
-            yield bytes(2**16)
-            sent += 2**16
-
-    try:
-        answer = on_ray.client.post("/compress", content=endless(), headers={"Content-Type": "image/png"})
-        assert answer.status_code == 413
-    except httpx.TransportError:  # the connection was closed while it sent
-        pass
-    assert sent < 32 * BODY_LIMIT
+def test_a_body_without_an_end_is_refused(on_ray: OnRay) -> None:
+    endless = (bytes(2**16) for _ in range(8 * BODY_LIMIT // 2**16))
+    answer = on_ray.client.post("/compress", content=endless, headers={"Content-Type": "image/png"})
+    assert answer.status_code == 413
     assert on_ray.client.get("/readyz").is_success
 
 

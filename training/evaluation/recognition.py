@@ -200,42 +200,37 @@ class Setting:
         return self._measured(row, np.array(size_R, np.float64), vectors)
 
     def templates(self, size: int, fit: Faces) -> Measured:
-        """Each recogniser's own template of so many bytes."""
-        vectors = {}
-        for name, judge in self.judges.items():
-            path = self.out / "embeddings" / "fit" / f"{name}.npy"
-            if not path.exists():
-                _keep(
-                    path, np.stack([judge.embed(one) for part in fit.parts(f"{name}: fit") for one in fit.read(part)])
-                )
-            template = Template.fit(np.load(path), size)
-            stored = [template.code(vector) for vector in self._clean(name, judge)[self.row_R]]
-            vectors[name] = np.stack([template.show(data) for data in stored])
-            assert all(len(data) == size for data in stored)
-        row = {"label": f"template of the recogniser, {size} bytes", "kind": "template", "budget": size}
-        return self._measured(row, np.full(len(self.references), float(size)), vectors)
+        """Templates of so many bytes by the first recogniser, which are nothing to the others."""
+        name, judge = next(iter(self.judges.items()))
+        path = self.out / "embeddings" / "fit" / f"{name}.npy"
+        if not path.exists():
+            _keep(path, np.stack([judge.embed(one) for part in fit.parts(f"{name}: fit") for one in fit.read(part)]))
+        template = Template.fit(np.load(path), size)
+        stored = [template.code(vector) for vector in self._clean(name, judge)[self.row_R]]
+        row = {"label": f"template by {name}, {size} bytes", "kind": "template", "budget": size}
+        size_R = np.array([len(data) for data in stored], np.float64)
+        return self._measured(row, size_R, {name: np.stack([template.show(data) for data in stored])})
 
     def rises(self, found: list[Measured]) -> list[Row]:
-        """Where FNMR at FMR 0.1% rises in two groups of an attribute, the ratio of the rises, the larger one first."""
+        """How much FNMR at FMR 0.1% rises in two groups of an attribute, the larger rise first.
+
+        ``ratio`` of the two, None where one does not rise; ``difference`` with its interval.
+        """
         clean, *coded = found
         rows = []
         for one in coded:
-            for name in self.judges:
-                rise_SG = one.samples[name] - clean.samples[name]
-                for g, h in _pairs(self.groups):
-                    mean = [self._strict(one, name, k) - self._strict(clean, name, k) for k in (g, h)]
-                    first, second = (g, h) if mean[0] >= mean[1] else (h, g)
-                    if min(mean) <= 0:
-                        ratio = None
-                    else:
-                        with np.errstate(divide="ignore", invalid="ignore"):
-                            samples = rise_SG[:, first] / np.maximum(rise_SG[:, second], 0)
-                        low, high = interval(samples[np.isfinite(samples)].tolist())
-                        ratio = rounded({"mean": max(mean) / min(mean), "low": low, "high": high})
+            for name, miss_SG in one.samples.items():
+                rise_SG = miss_SG - clean.samples[name]
+                rise_G = [self._strict(one, name, g) - self._strict(clean, name, g) for g in range(len(self.groups))]
+                for pair in _pairs(self.groups):
+                    first, second = sorted(pair, key=lambda g: -rise_G[g])
+                    low, high = interval((rise_SG[:, first] - rise_SG[:, second]).tolist())
                     rows.append({
-                        "label": one.row["label"], "recogniser": name, "attribute": self.groups[g][0],
+                        "label": one.row["label"], "recogniser": name, "attribute": self.groups[first][0],
                         "groups": [self.groups[first][1], self.groups[second][1]],
-                        "rise": [round(max(mean), 4), round(min(mean), 4)], "ratio": ratio,
+                        "rise": [round(rise_G[first], 4), round(rise_G[second], 4)],
+                        "ratio": round(rise_G[first] / rise_G[second], 2) if rise_G[second] > 0 else None,
+                        "difference": rounded({"mean": rise_G[first] - rise_G[second], "low": low, "high": high}),
                     })  # fmt: skip
         return rows
 
@@ -249,13 +244,13 @@ class Setting:
         among = [("", EVERYBODY, everybody_P), *self.groups]
         row |= {"bytes": rounded({"mean": size_R.mean(), "max": size_R.max()}), "recognisers": {}, "groups": {}}
         samples = {}
-        for name, judge in self.judges.items():
-            clean = self._clean(name, judge)
-            comparisons = self._comparisons(vectors[name] @ clean.T)
+        for name, vector_RD in vectors.items():
+            clean = self._clean(name, self.judges[name])
+            comparisons = self._comparisons(vector_RD @ clean.T)
             among_GP = np.stack([among_P for _, _, among_P in among])
             miss_GF, miss_SGF = comparisons.missed(list(FALSE_MATCHES.values()), self.pair_M2, among_GP)
             samples[name] = miss_SGF[:, 1:, STRICT]
-            cosine_R = (vectors[name] * clean[self.row_R]).sum(1).astype(np.float64)
+            cosine_R = (vector_RD * clean[self.row_R]).sum(1).astype(np.float64)
             for g, (attribute, group, among_P) in enumerate(among):
                 held_R = among_P[person_R]
                 figures = {"identity": summary(cosine_R[held_R], numbered(person_R[held_R].astype(str).tolist()))}
@@ -343,14 +338,14 @@ def markdown(result: dict[str, Any]) -> str:
         for label, found in places:
             cells = [label, f"{row['bytes']['mean']:,.0f}"]
             for name in names:
-                cells += [_cell(found[name]["identity"]), *(_cell(found[name][each]) for each in FALSE_MATCHES)]
+                cells += [_cell(found[name][each]) if name in found else "" for each in ("identity", *FALSE_MATCHES)]
             lines.append(f"| {' | '.join(cells)} |")
     for rise in result["rises"]:
         (more, less), (most, least) = rise["rise"], rise["groups"]
-        ratio = f"; {_cell(rise['ratio'])} times as much" if rise["ratio"] else ""
+        ratio = f", {rise['ratio']:.2f} times as much" if rise["ratio"] else ""
         lines.append(
             f"- {rise['label']}, {rise['recogniser']}, {rise['attribute']}: FNMR at 0.1% rises by {more:.3f} ({most}) "
-            f"and {less:.3f} ({least}){ratio}"
+            f"and {less:.3f} ({least}){ratio}; difference {_cell(rise['difference'])}"
         )
     return "\n".join(lines) + "\n"
 

@@ -5,14 +5,17 @@ import random
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pypdfium2
 import pytest
+import segno
 from numpy.typing import NDArray
 from PIL import Image
 
 from cameo.cards import Card, Claims, Issuers, SigningKey, make_card, read_picture
+from cameo.cards.card import MOST_CHARACTERS, MOST_VERSION
 from cameo.cards.fonts import families, is_right_to_left
 from cameo.errors import CameoError, CannotDraw, CardTooLarge, InvalidParameter
 from tests.unit.cards.conftest import NOW, PAYLOAD
@@ -154,6 +157,13 @@ def test_claims_are_text_and_never_markup(make: Make) -> None:
     name = '#panic("x") $a$ *b* <c> \\ "'
     [page] = pypdfium2.PdfDocument(make(full_name=name).encode("application/pdf"))
     assert name in " ".join(page.get_textpage().get_text_bounded().split())
+
+
+def test_the_limit_is_what_the_largest_code_holds() -> None:
+    fits: dict[str, Any] = {"mode": "alphanumeric", "error": "M", "version": MOST_VERSION, "boost_error": False}
+    segno.make_qr("A" * MOST_CHARACTERS, **fits)
+    with pytest.raises(segno.DataOverflowError):
+        segno.make_qr("A" * (MOST_CHARACTERS + 1), **fits)
 
 
 def test_the_largest_card_that_is_made_is_read(make: Make, issuers: Issuers) -> None:

@@ -81,6 +81,21 @@ def test_without_an_interval_it_looks_once(tmp_path: Path) -> None:
             assert not thread.is_alive()
 
 
+def test_a_round_out_of_turn_takes_in_what_is_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish_tiny(tmp_path, "tiny-vae")
+    registry = Registry(tmp_path, lambda stored: "model")
+    with watching(registry, 3600, []) as watch:
+        assert watch.looked.wait(30)
+        tag = publish_tiny(tmp_path, "tiny-vae").tag
+        assert not registry.knows(tag)
+        monkeypatch.setattr("app.engine.watch.LEAST_SECONDS", 3600)
+        watch.look_again()
+        assert not registry.knows(tag), "there was a round just now"
+        monkeypatch.setattr("app.engine.watch.LEAST_SECONDS", 0)
+        watch.look_again()
+        assert registry.knows(tag)
+
+
 def test_after_stop_nobody_is_told() -> None:
     told: list[str | None] = []
     script = Script(True)
