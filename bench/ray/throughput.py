@@ -85,7 +85,7 @@ def by_loops(photos: list[Path], n: int) -> Rate:
     loops = [
         subprocess.Popen(
             [sys.executable, "-c", LOOP], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            env=os.environ | {"OMP_NUM_THREADS": "1"}, start_new_session=True,  # Linux shares the cores by session
         )
         for _ in range(n)
     ]  # fmt: skip
