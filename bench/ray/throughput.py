@@ -51,21 +51,21 @@ class Rate(NamedTuple):
     memory: float
 
 
-def cpu_seconds(pid: int) -> float:
-    """Of a process and all below it that are there."""
-    ticks = 0
+def cpu_seconds(pid: int) -> dict[int, float]:
+    """Of a process and each below it that is there."""
+    found = {}
     for each in family(pid):
         try:
             stat = Path(f"/proc/{each}/stat").read_text()
         except OSError:
             continue
-        ticks += sum(map(int, stat.rpartition(")")[2].split()[11:13]))
-    return ticks / os.sysconf("SC_CLK_TCK")
+        found[each] = sum(map(int, stat.rpartition(")")[2].split()[11:13])) / os.sysconf("SC_CLK_TCK")
+    return found
 
 
 def by_ray(photos: list[Path], n: int) -> Rate:
     began = time.perf_counter()
-    marks: list[tuple[float, float, int]] = []  # few: to look at all processes costs CPU time, too
+    marks: list[tuple[float, dict[int, float], int]] = []  # few: to look at all processes costs CPU time, too
     memory = start = 0.0
     with tempfile.TemporaryDirectory() as folder, Cluster("local", n, "cpu") as cluster, Target(folder) as target:
         pieces = sources.find([str(photos[0].parent)], "image", folder)
@@ -77,7 +77,8 @@ def by_ray(photos: list[Path], n: int) -> Rate:
                 start = start or marks[0][0] - began
         memory = memory_mb(os.getpid())
     (t0, c0, n0), (t1, c1, n1) = marks
-    return Rate((n1 - n0) / (t1 - t0), (c1 - c0) / (n1 - n0), start, memory)
+    spent = sum(seconds - c0.get(pid, 0.0) for pid, seconds in c1.items())  # Ray ends processes that it did not need
+    return Rate((n1 - n0) / (t1 - t0), spent / (n1 - n0), start, memory)
 
 
 def by_loops(photos: list[Path], n: int) -> Rate:
