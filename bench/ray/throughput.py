@@ -4,8 +4,8 @@
 
 A bare loop is a process that calls ``Cameo.compress`` for one photo after the other. Both are timed while all workers
 are at work: neither pays for its start, which is a column of its own, nor for its end. Where others use the machine,
-wall time says little, and the driver sees the first block late, which favours Ray: take thousands of photos, and a quiet
-machine. CPU seconds of all processes for a photo, those of Ray's own among them, say what Ray adds.
+wall time says little, and the driver sees the first block late, which favours Ray: take thousands of photos, and a
+quiet machine. CPU seconds of all processes for a photo, those of Ray's own among them, say what Ray adds.
 """
 
 import argparse
