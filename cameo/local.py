@@ -1,19 +1,14 @@
 """The library: what a service does, done here, in one process."""
 
 import os
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from datetime import date
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -21,9 +16,10 @@ from cameo import cards, codec, latent
 from cameo.coder.coder import Coder
 from cameo.coder.device import choose
 from cameo.comparison import budgets, parse_version, require_codecs
+from cameo.driver import alone, in_order
 from cameo.errors import CameoError, UnknownModel
 from cameo.faces.verification import DEFAULT_FMR
-from cameo.jobs import Job, Timings, run
+from cameo.jobs import Timings, run
 from cameo.pictures.classical import CODECS
 from cameo.pictures.read import Photo, bytes_of_no_picture, read
 from cameo.results import Comparison, Compressed, ModelVersion, Verified
@@ -33,14 +29,11 @@ from cameo.work import Pipeline, compressed, require_one_vae, require_vae, unpac
 if TYPE_CHECKING:
     from cameo.cards import Card, Claims, ReadCard, SigningKey
 
-T = TypeVar("T")
-
 Effort = Literal["fast", "good", "best"]
 FrameMethod = Literal["auto", "asis"]
 FaceChoice = Literal["largest", "only"]
 
 MAX_PIXELS = 50_000_000
-AHEAD = 2  # photos for each thread that are read, or done, before they are asked for
 
 
 class Cameo:
@@ -152,12 +145,12 @@ class Cameo:
         """
         coder = self._versions.get(model, version).model
         compress = self._compressor(coder, max_bytes, effort, frame, face, likeness, many=True)
-        return _in_order(compress, photos, threads or self.device.cpus, returns_errors=on_error == "return")
+        return in_order(compress, photos, threads or self.device.cpus, returns_errors=on_error == "return")
 
     def reconstruct(self, payload: bytes) -> Image.Image:
         """The portrait that a payload stands for. PayloadError, or RefusedVersion."""
         coder, parts = self._opened(payload)
-        return Image.fromarray(_alone(self._pipeline.reconstruct(coder, lambda: coder.unpack(parts), Timings())))
+        return Image.fromarray(alone(self._pipeline.reconstruct(coder, lambda: coder.unpack(parts), Timings())))
 
     def reconstruct_tokens(
         self, tokens: NDArray[np.int64], *, model: str | None = None, version: int | None = None
@@ -165,7 +158,7 @@ class Cameo:
         """The portrait that a model's tokens stand for. TokensError, or UnknownModel and the like."""
         coder = self._versions.get(model, version).model
         checked = coder.check(np.asarray(tokens).tolist())
-        return Image.fromarray(_alone(self._pipeline.reconstruct(coder, lambda: checked, Timings())))
+        return Image.fromarray(alone(self._pipeline.reconstruct(coder, lambda: checked, Timings())))
 
     def shorten(self, payload: bytes, max_bytes: int) -> bytes:
         """The payload of a coarser face, made without the photo; itself where it is no longer than ``max_bytes``.
@@ -193,7 +186,7 @@ class Cameo:
             payload = card.require_payload()
         coder, parts = self._opened(payload)
         pixels = partial(read, photo, self._max_pixels)
-        return _alone(
+        return alone(
             self._pipeline.verify(
                 pixels, payload, coder, parts, fmr, card=card, frame=frame, face=face, timings=Timings()
             )
@@ -207,7 +200,7 @@ class Cameo:
         coder, first = self._opened(a)
         other, last = self._opened(b)
         require_one_vae(coder, other)
-        return _pictures(_alone(self._pipeline.interpolate(coder, (first, last), steps, Timings())))
+        return _pictures(alone(self._pipeline.interpolate(coder, (first, last), steps, Timings())))
 
     def sample(
         self, count: int = latent.COUNT, *, seed: int = 0, model: str | None = None, version: int | None = None
@@ -218,7 +211,7 @@ class Cameo:
         """
         coder = self._versions.get(model or latent.first_vae(self._versions.entries), version).model
         require_vae(coder)
-        return _pictures(_alone(self._pipeline.sample(coder, count, seed)))
+        return _pictures(alone(self._pipeline.sample(coder, count, seed)))
 
     def compare(
         self, photo: Photo, *, models: Iterable[str] | None = None, codecs: Iterable[str] = CODECS,
@@ -236,7 +229,7 @@ class Cameo:
             coder = self._versions.get(*parse_version(name)).model
             coders.append((coder, budgets(coder, asked)))
         pixels = partial(read, photo, self._max_pixels)
-        return _alone(self._pipeline.compare(pixels, coders, wanted, effort=effort, frame=frame, timings=Timings()))
+        return alone(self._pipeline.compare(pixels, coders, wanted, effort=effort, frame=frame, timings=Timings()))
 
     def card(
         self, face: Photo, claims: "Claims | Mapping[str, Any]", key: "SigningKey | str | os.PathLike[str]", *,
@@ -267,7 +260,7 @@ class Cameo:
                 judged=False, timings=Timings(),
             )  # fmt: skip
             source = compressed(photo)
-        return _alone(self._pipeline.card(coder, source, sign, Timings()))
+        return alone(self._pipeline.card(coder, source, sign, Timings()))
 
     def read_card(self, card: Photo, *, issuers: str | os.PathLike[str] | None = None) -> "ReadCard":
         """What a card says, and whether a trusted issuer says it: ``issuers`` is a folder of their public keys.
@@ -297,7 +290,7 @@ class Cameo:
                 partial(read, photo, self._max_pixels), coder, budget, effort=effort, frame=frame, face=face,
                 judged=judged, timings=Timings(),
             )  # fmt: skip
-            return _alone(job)
+            return alone(job)
 
         return compress
 
@@ -318,47 +311,3 @@ def shipped_store() -> Path:
 
 def _pictures(faces: list[NDArray[np.uint8]]) -> list[Image.Image]:
     return [Image.fromarray(face) for face in faces]
-
-
-def _alone(job: Job[T]) -> T:
-    """The result of a job, with one thread: its sums, and so its bytes, are those of every other driver."""
-    with _one_thread():
-        return run(job)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Of torch's, in this thread, for a while; others keep what they have."""
-    before = torch.get_num_threads()
-    if before == 1:
-        yield
-        return
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def _in_order(
-    work: Callable[[Photo], Compressed], photos: Iterable[Photo], threads: int, *, returns_errors: bool
-) -> Iterator[Compressed | CameoError | OSError]:
-    """Results in the order of ``photos``. Leaving early drops what has not begun."""
-    waiting = iter(photos)
-    window: deque[Future[Compressed]] = deque()
-    with ThreadPoolExecutor(threads, thread_name_prefix="cameo") as pool:
-        try:
-            while True:
-                window.extend(pool.submit(work, photo) for photo in islice(waiting, AHEAD * threads - len(window)))
-                if not window:
-                    return
-                try:
-                    done: Compressed | CameoError | OSError = window.popleft().result()
-                except (CameoError, OSError) as error:
-                    if not returns_errors:
-                        raise
-                    done = error
-                yield done
-        finally:
-            for future in window:
-                future.cancel()

@@ -84,7 +84,7 @@ class FaceResJudge:
         self._network = FaceRes(weights)
 
     def embed(self, portrait: Pixels) -> NDArray[np.floating[Any]]:
-        x_BHWC = torch.from_numpy(np.ascontiguousarray(portrait))[None] / 127.5 - 1
+        x_BHWC = torch.from_numpy(portrait.astype(np.float32))[None] / 127.5 - 1
         with torch.inference_mode():
             return np.asarray(self._network(x_BHWC.permute(0, 3, 1, 2))[0].numpy())
 

@@ -18,7 +18,7 @@ from training.loop import train
 from training.ranks import ALONE
 from training.recipe import read_recipe
 
-PATIENCE = 120  # seconds until a process must have come to something
+PATIENCE = 500  # seconds until a process must have come to something, on a busy machine
 SMALL_DISK = 512 * 1024  # bytes: a checkpoint fits, the next one beside it does not
 
 
