@@ -48,8 +48,7 @@ def serve() -> int:
     except ValidationError as error:
         for problem in problems(error):
             name = "CAMEO_" + problem.place.replace(".", "_").upper()
-            said = problem.message.removeprefix("Value error, ")
-            print(f"cameo: {name}={problem.value}: {said}", file=sys.stderr)
+            print(f"cameo: {name}={problem.value}: {problem.message}", file=sys.stderr)
         return 2
     if settings.processes > 1:
         logs.configure(settings.log_level, settings.log_format)

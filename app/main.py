@@ -36,7 +36,7 @@ from app.observe import tracing
 from app.observe.metrics import Metrics
 from app.observe.tracing import Tracing
 
-DESCRIPTION = """A face photo in a few hundred bytes, still the same person.
+DESCRIPTION = """A photo of a face in about a hundred bytes, and back.
 
 `POST /compress` takes a photo and gives tokens and a payload; `POST /reconstruct` takes them and draws the face.
 Errors are `application/problem+json` with a stable `type`."""

@@ -64,7 +64,8 @@ class Cameo:
         registry.open()
         if not registry.entries:
             reasons = "".join(f"; {each.name}/{each.version}: {each.reason}" for each in registry.refused)
-            raise UnknownModel(f"the model store {self.store} has no usable version{reasons}", name=None, known=[])
+            wanted = reasons or "; publish one there, or copy a store: see model_store/README.md"
+            raise UnknownModel(f"the model store {self.store} has no usable version{wanted}", name=None, known=[])
         self._registry: Registry[Coder] | None = registry
 
     def __enter__(self) -> Self:

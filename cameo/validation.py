@@ -1,5 +1,6 @@
 """pydantic's findings about an input, one line each."""
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple, Protocol
 
 
@@ -29,10 +30,23 @@ class Errors(Protocol):
 def problems(error: Errors) -> list[Problem]:
     """Everything that is wrong."""
     return [
-        Problem(".".join(map(str, e["loc"])), str(e["msg"]), str(e["type"]), e.get("input")) for e in error.errors()
+        Problem(".".join(map(str, e["loc"])), _said(e["type"], str(e["msg"])), str(e["type"]), e.get("input"))
+        for e in error.errors()
     ]
 
 
-def first_problem(error: Errors) -> Problem:
-    """The first of them, for an error message."""
-    return problems(error)[0]
+def first_problem(error: Errors, names: Iterable[str] = ()) -> Problem:
+    """The first of them, for an error message. For an unknown name it lists the ``names`` that the whole may have."""
+    first = problems(error)[0]
+    known = ", ".join(names)
+    if first.kind == _UNKNOWN and "." not in first.place and known:
+        return first._replace(message=f"{first.message}; there are {known}")
+    return first
+
+
+_UNKNOWN = "extra_forbidden"
+
+
+def _said(kind: str, message: str) -> str:
+    """pydantic's words, where they are for people."""
+    return "there is no such name" if kind == _UNKNOWN else message.removeprefix("Value error, ")

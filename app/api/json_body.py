@@ -22,7 +22,7 @@ def parse(schema: type[S], data: bytes, what: str) -> S:
     try:
         return schema.model_validate(value)
     except ValidationError as error:
-        first = first_problem(error)
+        first = first_problem(error, schema.model_fields)
         place = first.place[:QUOTED_CHARACTERS]
         raise InvalidParameter(f"{place or what}: {first.message}", parameter=place) from error
 

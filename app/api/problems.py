@@ -69,6 +69,8 @@ def install(app: FastAPI) -> None:
         assert isinstance(error, HTTPException)
         kind = _BY_STATUS.get(error.status_code, errors.BadRequest)
         detail = f"{request.method[:QUOTED_CHARACTERS]} {request.url.path[:QUOTED_CHARACTERS]}: {error.detail}"
+        if allow := (error.headers or {}).get("Allow"):
+            detail += f"; it takes {allow}"
         answer = problem(request, kind(detail))
         for name, value in (error.headers or {}).items():
             answer.headers[name] = value

@@ -7,6 +7,7 @@ to ``grace_seconds``, and ends. A second signal skips the first part.
 
 import asyncio
 import ctypes
+import logging
 import signal
 import struct
 import sys
@@ -34,6 +35,8 @@ from app.serve.sockets import ENDING
 if sys.platform == "linux":
     import resource
     from socket import TCP_USER_TIMEOUT
+
+log = logging.getLogger("cameo.service")
 
 SWITCH_SECONDS = 2e-4
 ACCEPT_SECONDS = 0.1  # for the loop to take the connections that wait
@@ -107,7 +110,15 @@ class Server(uvicorn.Server):
                 listener.setsockopt(IPPROTO_TCP, TCP_USER_TIMEOUT, self._client_seconds * 1000)
         if hasattr(signal, "SIGHUP") and signal.SIGHUP in ENDING:  # uvicorn takes care of the others
             signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
+        self._say_where()
         self._listening()
+
+    def _say_where(self) -> None:
+        """uvicorn says it only of sockets that it has made itself."""
+        for listener in self._listeners():
+            host, port = listener.getsockname()[:2]
+            address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+            log.info("listens on %s, and loads models until it is ready; the API is described at /docs", address)
 
     async def on_tick(self, counter: int) -> bool:
         if counter % TICKS_PER_SECOND == 0:

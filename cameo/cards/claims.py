@@ -92,7 +92,7 @@ class Claims(BaseModel):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            first = first_problem(error)
+            first = first_problem(error, NUMBERS)
             place = first.place[:200]
             raise InvalidParameter(first.described("claims")[:1000], parameter=f"claims.{place}" if place else "claims",
                                    allowed=list(NUMBERS)) from error  # fmt: skip

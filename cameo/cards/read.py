@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime
 from typing import Final, Literal
 
 import numpy as np
@@ -12,7 +12,7 @@ from PIL import Image
 
 from cameo.cards.claims import Claims
 from cameo.cards.keys import Issuers
-from cameo.cards.token import Token, unpack
+from cameo.cards.token import Token, last_day, unpack
 from cameo.errors import CardError, CardWithoutFace, NoCard, SeveralCards, quoted
 
 State = Literal["valid", "unknown-issuer", "broken", "expired", "not-yet-valid"]
@@ -32,6 +32,7 @@ class ReadCard:
     issued: datetime | None
     not_before: datetime | None
     expires: datetime | None
+    """The moment after its last day."""
     claims: Claims
     payload: bytes | None
     """The face; None where the card has none of ours."""
@@ -40,6 +41,11 @@ class ReadCard:
     @property
     def is_valid(self) -> bool:
         return self.state == "valid"
+
+    @property
+    def last_day(self) -> date | None:
+        """On which it is valid, in UTC."""
+        return last_day(self.expires) if self.expires else None
 
     def require_payload(self) -> bytes:
         """CardWithoutFace where it has none."""
@@ -115,7 +121,7 @@ def _judge(token: Token, issuers: Issuers, now: datetime) -> tuple[State, str]:
     if not any(token.is_signed_by(key) for key in keys):
         return "broken", f"the signature is not that of {token.issuer}: the card was changed, or somebody else made it"
     if token.expires and token.expires <= now:
-        return "expired", f"the last day of the card was {token.expires - timedelta(seconds=1):%Y-%m-%d}"
+        return "expired", f"the last day of the card was {last_day(token.expires)}"
     if token.not_before and now < token.not_before:
         return "not-yet-valid", f"the card is valid from {token.not_before:%Y-%m-%d} on"
     return "valid", f"signed by {token.issuer}"

@@ -3,7 +3,6 @@
 import io
 import json
 from collections.abc import Mapping
-from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -13,6 +12,7 @@ import typst
 
 from cameo.cards.claims import Claims
 from cameo.cards.fonts import families, fonts, is_right_to_left, require_glyphs
+from cameo.cards.token import last_day
 from cameo.errors import CardTooLarge
 
 if TYPE_CHECKING:
@@ -86,8 +86,7 @@ def _data(card: "Card") -> dict[str, Any]:
     languages = {"full_name": language, "secondary_full_name": card.claims.secondary_language}
     fields = [value(name, text) | {"label": _LABELS[name]} for name, text in _fields(card.claims).items()]
     if card.expires:
-        last_day = (card.expires - timedelta(seconds=1)).date().isoformat()
-        fields.append(value("expires", last_day) | {"label": "Valid until"})
+        fields.append(value("expires", last_day(card.expires).isoformat()) | {"label": "Valid until"})
     face = io.BytesIO()
     card.face.save(face, "PNG")
     return {

@@ -4,7 +4,7 @@ import re
 import zlib
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
 import base45
@@ -65,7 +65,7 @@ def sign(
     """The text. Times have a time zone. InvalidParameter where they leave no time in which the card is valid."""
     if expires and expires <= max(issued, not_before or issued):
         raise InvalidParameter(
-            f"expires is {expires.isoformat()}; it must be later than now, and than not_before",
+            f"the card would end at {expires.isoformat()}; expires must be later than now, and than not_before",
             parameter="expires", value=expires.isoformat(),
         )  # fmt: skip
     times = {EXPIRES: expires, NOT_BEFORE: not_before, ISSUED: issued}
@@ -78,6 +78,11 @@ def sign(
     signed = COSE.new(alg_auto_inclusion=True).encode_and_sign(cbor2.dumps(body), key.cose)
     text: bytes = base45.b45encode(zlib.compress(signed, 9))
     return text.decode()
+
+
+def last_day(expires: datetime) -> date:
+    """Of a card that is valid until this moment, which itself does not belong to its time."""
+    return (expires - timedelta(seconds=1)).date()
 
 
 def unpack(text: str) -> Token:

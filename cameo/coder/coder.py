@@ -139,7 +139,7 @@ class Coder:
             return self.manifest.default_rate or rates[-1]
         if max_bytes < rates[0]:
             raise BudgetTooSmall(
-                f"payloads of {self.manifest.name} take {rates[0]} bytes at least, {max_bytes} are allowed",
+                f"payloads of {self.manifest.name} take {rates[0]} bytes at least, max_bytes is {max_bytes}",
                 max_bytes=max_bytes, least=rates[0],
             )  # fmt: skip
         return min(max_bytes, rates[-1])

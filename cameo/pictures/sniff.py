@@ -29,6 +29,8 @@ _SIGNATURES: Final = tuple(
     )
 )
 
+_SEND = f"send one of {', '.join(FORMATS)}."
+
 
 def sniff(data: bytes) -> str:
     """One of :data:`~cameo.pictures.scan.FORMATS`. Raises ``NotAnImage`` or ``UnsupportedImage``."""
@@ -36,9 +38,7 @@ def sniff(data: bytes) -> str:
         if signature.match(data):
             if format_ in FORMATS:
                 return format_
-            allowed = list(FORMATS)
-            detail = f"{format_} is not decoded here; send one of {', '.join(allowed)}."
-            raise UnsupportedImage(detail, format=format_, allowed=allowed)
+            raise UnsupportedImage(f"{format_} is not decoded here; {_SEND}", format=format_, allowed=list(FORMATS))
     if not data:
         raise NotAnImage("The picture is empty: 0 bytes.", bytes=0)
-    raise NotAnImage("The bytes do not begin like a picture of any known format.", bytes=len(data))
+    raise NotAnImage(f"The bytes do not begin like a picture; {_SEND}", bytes=len(data))

@@ -145,7 +145,9 @@ class Bucket:
         except (BaseError, OSError) as error:
             said = str(error)
             if "NoSuchBucket" in said or "ContainerNotFound" in said or (path == "list" and "404 Not Found" in said):
-                raise StoreError(f"There is no bucket for {self.url}.", root=self.url) from error
+                raise StoreError(
+                    f"There is no bucket for {self.url}; correct the name, or make the bucket.", root=self.url
+                ) from error
             if isinstance(error, FileNotFoundError):
                 raise FileNotFoundError(errno.ENOENT, "there is no such object", path) from error
             if any(refusal in said for refusal in REFUSALS):

@@ -183,7 +183,9 @@ class Snapshot(Generic[M]):
 
     def default(self, name: str) -> int:
         if name not in self.default_versions:
-            raise UnknownModel(f"There is no model {name!r} in the store.", name=name, known=list(self.names()))
+            known = self.names()
+            there = f"; there are {', '.join(known)}" if known else ""
+            raise UnknownModel(f"There is no model {name!r} in the store{there}.", name=name, known=list(known))
         return self.default_versions[name]
 
     def get(self, name: str | None, version: int | None) -> Entry[M]:

@@ -159,8 +159,9 @@ def test_addresses_of_nothing(api: httpx.Client, address: str, kind: str, status
 @pytest.mark.parametrize(("method", "address"), [("GET", "/compress"), ("DELETE", "/models"), ("POST", "/livez")])
 def test_methods_that_are_not_taken(api: httpx.Client, method: str, address: str) -> None:
     answer = api.request(method, address)
-    problem(answer, "method-not-allowed", 405)
+    said = problem(answer, "method-not-allowed", 405)["detail"]
     assert answer.headers["Allow"] in ("GET", "POST")
+    assert said.endswith(f"it takes {answer.headers['Allow']}")
 
 
 def compare(api: httpx.Client, headers: dict[str, str] | None = None, **query: Any) -> httpx.Response:

@@ -234,7 +234,7 @@ def test_clients_give_what_the_library_gives(kind: Any, office: Server, folder: 
             there.read_card(PHOTO)
         with pytest.raises(CardTooLarge, match="Nothing was printed"):
             there.card(PHOTO, {"address": "".join(chr(0x4E00 + 37 * i) for i in range(200)), "guardian": "一" * 100})
-        with pytest.raises(InvalidParameter, match="height"):
+        with pytest.raises(InvalidParameter, match="height: there is no such name; there are"):
             there.card(PHOTO, {"height": "1.62"})
 
 
@@ -244,7 +244,9 @@ def test_what_does_not_fit_or_cannot_be_is_refused(desk: httpx.Client) -> None:
     assert "Nothing was printed" in problem(make(desk, {"address": address} | names), "card-too-large", 422)["detail"]
     problem(make(desk, {"full_name": "x" * 10_000}), "card-too-large", 422)
     assert problem(make(desk, {"full_name": "x" * 101}), "invalid-parameter", 422)["parameter"] == "full_name"
-    assert problem(make(desk, {"height": "1.62"}), "invalid-parameter", 422)["parameter"] == "height"
+    unknown = problem(make(desk, {"height": "1.62"}), "invalid-parameter", 422)
+    assert unknown["parameter"] == "height"
+    assert unknown["detail"].startswith("height: there is no such name; there are id, version, language, full_name")
     problem(make(desk, {"full_name": "\U00013000"}, "application/pdf"), "cannot-draw", 422)
     problem(make(desk, expires="2020-01-01"), "invalid-parameter", 422)
     problem(make(desk, expires="soon"), "invalid-parameter", 422)

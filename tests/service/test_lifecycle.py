@@ -95,6 +95,7 @@ def test_a_request_in_hand_is_answered_after_sigterm(tiny_store: Path, tmp_path:
             answer = rest(connection)
         assert answer.startswith(b"HTTP/1.1 200 ")
         assert b'"payload":' in answer
+        assert f"listens on http://127.0.0.1:{server.port}, " in server.log
     # Leaving the block checks that the service has ended with 0.
 
 

@@ -148,7 +148,7 @@ def test_a_bucket_that_is_not_there_is_named_at_the_start(s3_process: S3, tmp_pa
         cache=tmp_path / "cache", store_poll_seconds=0.1,
     ) as server:  # fmt: skip
         assert server.client.get("/readyz").status_code == 503
-        assert "There is no bucket for s3://nobody/store." in server.log
+        assert "There is no bucket for s3://nobody/store; correct the name" in server.log
         httpx.put(f"{s3_process.endpoint}/nobody").raise_for_status()
         until(lambda: "no usable version" in server.client.get("/readyz").json()["reason"])
 

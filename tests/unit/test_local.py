@@ -75,7 +75,7 @@ def test_where_a_large_jpeg_is_scaled_down_the_frame_has_coordinates_of_the_phot
 @pytest.mark.parametrize(
     ("photo", "error", "said"),
     [
-        (b"no picture", NotAnImage, "do not begin like a picture"),
+        (b"no picture", NotAnImage, "do not begin like a picture; send one of JPEG"),
         (12, TypeError, "int is no photo: give a path"),
         (io.StringIO("text"), TypeError, "open it with mode 'rb'"),
         (np.zeros((4, 4, 3), np.float32), ValueError, "float32; a photo is uint8"),
@@ -90,11 +90,11 @@ def test_what_is_no_photo_is_said(tiny: cameo.Cameo, photo: Any, error: type[Exc
 
 
 def test_settings_that_cannot_be_met_are_said(tiny: cameo.Cameo, tmp_path: Path) -> None:
-    with pytest.raises(UnknownModel, match="no usable version"):
+    with pytest.raises(UnknownModel, match="no usable version; publish one there"):
         cameo.open(tmp_path)
     with pytest.raises(InvalidParameter, match="effort is 'most'; it may be fast, good, best"):
         tiny.compress(astronaut(), effort="most")  # type: ignore[arg-type]
-    with pytest.raises(UnknownModel):
+    with pytest.raises(UnknownModel, match="no model 'nobody' in the store; there are tiny"):
         tiny.compress(astronaut(), model="nobody")
     with pytest.raises(BudgetTooSmall):
         tiny.compress(astronaut(), model="tiny-progressive", max_bytes=10)

@@ -1,5 +1,5 @@
 import pytest
-from pydantic import BaseModel, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from cameo.validation import first_problem, problems
 
@@ -19,6 +19,12 @@ class Outer(BaseModel):
         return self
 
 
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    inner: Inner
+    name: str = ""
+
+
 def wrong(text: str) -> ValidationError:
     with pytest.raises(ValidationError) as caught:
         Outer.model_validate_json(text)
@@ -35,6 +41,16 @@ def test_a_problem_has_its_place() -> None:
 
 def test_a_problem_of_the_whole_has_none() -> None:
     first = first_problem(wrong('{"inner": {"sizes": []}, "name": ""}'))
-    assert (first.place, str(first)) == ("", "Value error, name is empty")
-    assert first.described("body") == "body: Value error, name is empty"
+    assert (first.place, str(first)) == ("", "name is empty")
+    assert first.described("body") == "body: name is empty"
     assert first_problem(wrong("{")).kind == "json_invalid"
+
+
+def test_an_unknown_name_is_answered_with_those_there_are() -> None:
+    with pytest.raises(ValidationError) as caught:
+        Strict.model_validate({"inner": {"sizes": []}, "nane": "x"})
+    assert str(first_problem(caught.value)) == "nane: there is no such name"
+    assert str(first_problem(caught.value, Strict.model_fields)) == "nane: there is no such name; there are inner, name"
+    with pytest.raises(ValidationError) as caught:
+        Strict.model_validate({"inner": {}})
+    assert "there are" not in str(first_problem(caught.value, Strict.model_fields))

@@ -50,7 +50,8 @@ def command(card: str, issuers: str | None, output: str | None, show_it: bool, a
     elif as_json:
         show.emit(show.card_facts(found))
     else:
-        facts = {"issuer": found.issuer, **found.claims.given()}
+        last = {"last day": found.last_day} if found.last_day else {}
+        facts = {"issuer": found.issuer, **last, **found.claims.given()}
         click.echo(f"{found.state}: {found.detail}")
         click.echo("\n".join(f"  {name}: {value}" for name, value in facts.items()))
     return 0 if found.is_valid else CANNOT

@@ -202,6 +202,7 @@ def _drive(
     context.execution_options.verbose_progress = False
     actor: Any = ray.remote(Ledger)
     ledger = actor.options(num_cpus=0).remote(target.done)
+    warnings.filterwarnings("ignore", module=r"ray\.data\.")  # that few photos do not keep all actors busy
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that max_task_retries will get another name
         told = ray.data.read_datasource(

@@ -38,7 +38,8 @@ def keys(run: Run) -> Path:
 
 def test_a_card_is_made_and_read(run: Run, photo: Path, keys: Path) -> None:
     claims = ("--name", "Eileen Collins", "--birth", "1956-11-19", "--sex", "female", "--nationality", "US")
-    signed = ("--key", "keys/office.example.key.pem", "--model", "tiny-progressive", *claims)
+    lasting = ("--expires", "2090-12-31")
+    signed = ("--key", "keys/office.example.key.pem", "--model", "tiny-progressive", *claims, *lasting)
     made = run("card", photo, *signed, "--max-bytes", 96, "-o", "card.png")
     assert made.exit_code == 0, made.stderr
     assert "card.png: QR code of version" in made.stderr
@@ -46,6 +47,7 @@ def test_a_card_is_made_and_read(run: Run, photo: Path, keys: Path) -> None:
     assert read.exit_code == 0, read.stderr
     assert read.stdout.startswith("valid: ")
     assert "full_name: Eileen Collins" in read.stdout
+    assert "last day: 2090-12-31\n" in read.stdout
     with Image.open("face.png") as face:
         assert face.size == (64, 64)
     piped = run("read", "card.png", "--issuers", keys, "-o", "-")
@@ -69,7 +71,7 @@ def test_only_a_trusted_card_ends_with_0(run: Run, photo: Path, keys: Path) -> N
     assert (unknown.exit_code, unknown.stdout.split(":")[0]) == (1, "unknown-issuer")
     past = run("card", photo, "--key", "keys/office.example.key.pem", "--expires", "2020-01-01")
     assert past.exit_code == 2
-    assert "it must be later than now" in past.stderr
+    assert "expires must be later than now" in past.stderr
 
 
 def test_other_attributes_and_times(run: Run, photo: Path, keys: Path) -> None:

@@ -196,7 +196,7 @@ def test_a_store_behind_a_url(s3: S3, tiny_store: Path) -> None:
     assert drawn.stdout_bytes.startswith(b"\x89PNG")
     nobody = CliRunner().invoke(main, ["models", "--store", "s3://nobody-else/store"])
     assert nobody.exit_code == 1
-    assert "There is no bucket for s3://nobody-else/store." in nobody.stderr
+    assert "There is no bucket for s3://nobody-else/store; correct the name" in nobody.stderr
     typo = CliRunner().invoke(main, ["models", "--store", "modle_store"])
     assert typo.exit_code == 2
     assert "Directory 'modle_store' does not exist" in typo.stderr

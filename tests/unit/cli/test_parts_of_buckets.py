@@ -61,7 +61,10 @@ def test_of_two_jobs_on_one_prefix_the_one_that_began_first_stops(s3: S3) -> Non
 
 def test_a_bucket_that_is_not_there_and_credentials_that_expire(s3: S3, run: Run) -> None:
     done = run("compress", "s3://nowhere/photos", "-o", "faces/")
-    assert (done.exit_code, done.stderr) == (1, "cameo: There is no bucket for s3://nowhere.\n")
+    assert (done.exit_code, done.stderr) == (
+        1,
+        "cameo: There is no bucket for s3://nowhere; correct the name, or make the bucket.\n",
+    )
     places.create(s3.url("few/1.png"), FILES["1.png"])
     assert "there are no photos in" in run("compress", s3.url("nothing"), "-o", "faces/").stderr
     s3.refuse(wrong=True)

@@ -304,7 +304,7 @@ def test_an_outage_keeps_what_is_loaded_and_says_so(url: str, put: Put, s3: S3) 
 
 @pytest.mark.usefixtures("s3")
 def test_a_bucket_that_is_not_there_is_an_error() -> None:
-    with pytest.raises(StoreError, match=r"There is no bucket for s3://nobody/store\."):
+    with pytest.raises(StoreError, match=r"There is no bucket for s3://nobody/store; correct the name"):
         opened("s3://nobody/store")
 
 
