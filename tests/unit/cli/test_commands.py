@@ -208,6 +208,15 @@ def test_a_service_or_a_file_name_never_controls_the_terminal(capsys: pytest.Cap
     assert capsys.readouterr().err == "cameo: a\\x1b[2Jb\\nc\\u202ed \u00e9\n"
 
 
+def test_an_input_is_never_overwritten(run: Run, photo: Path) -> None:
+    before = photo.read_bytes()
+    for command, *more in (["compress"], ["compare", "--codec", "webp"], ["read"]):
+        done = run(command, photo, "-o", photo, *more)
+        assert done.exit_code != 0
+        assert photo.read_bytes() == before
+    assert "is an input, too" in run("compress", photo, "-o", photo).stderr
+
+
 def test_a_key_that_cannot_be_is_a_wrong_option(run: Run) -> None:
     done = run("models", "--url", "http://127.0.0.1:9", "--api-key", "secret\r")
     assert (done.exit_code, "secret" in done.stderr) == (2, False)
