@@ -18,7 +18,8 @@ export function askForKey(reason) {
 
 function open(reason) {
   const id = unique("key");
-  const field = h("input", { id, type: "password", autocomplete: "off", required: true, spellcheck: "false" });
+  const field = h("input", { id, type: "password", autocomplete: "off", required: true, spellcheck: "false",
+    pattern: "\\s*[\\x21-\\x7e]+\\s*", title: "Letters, digits and signs of ASCII, without spaces" }); // no header can have others
   const form = h(
     "form",
     { method: "dialog" },

@@ -116,8 +116,18 @@ def _require_room(text: str, claims: Claims, payload: bytes) -> None:
 def _moment(value: date | None, name: str, whole_day: timedelta) -> datetime | None:
     if value is None:
         return None
-    if not isinstance(value, datetime):
-        return datetime.combine(value, time(), UTC) + whole_day
-    if value.tzinfo is None:
+    if isinstance(value, datetime) and value.tzinfo is None:
         raise InvalidParameter(f"{name} has no time zone: {value.isoformat()}", parameter=name, value=value.isoformat())
-    return value.astimezone(UTC).replace(microsecond=0)
+    try:
+        if isinstance(value, datetime):
+            moment = value.astimezone(UTC).replace(microsecond=0)
+        else:
+            moment = datetime.combine(value, time(), UTC) + whole_day
+        if moment.timestamp() >= 0:
+            return moment
+    except OverflowError:  # on its first or last day the calendar of Python ends
+        pass
+    raise InvalidParameter(
+        f"{name} is {value.isoformat()}; a card can have times from 1970 to 9999-12-30", parameter=name,
+        value=value.isoformat(),
+    )  # fmt: skip

@@ -16,9 +16,10 @@ _DATE: Final = re.compile(r"(\d{4})(?:-?(\d\d)(?:-?(\d\d))?)?", re.ASCII)
 
 
 def _printable(text: str) -> str:
-    """Controls, and marks that change the direction of text, would let a card show something else than it says."""
+    """Controls, marks that change the direction of text, and breaks of lines let a card show what it does not say."""
     for character in text:
-        if unicodedata.category(character)[0] == "C" and character not in JOINERS:
+        category = unicodedata.category(character)
+        if (category[0] == "C" or category in {"Zl", "Zp"}) and character not in JOINERS:
             raise ValueError(f"the character U+{ord(character):04X} cannot be on a card")
     return text
 

@@ -54,7 +54,8 @@ def make_keys(issuer: str, folder: str | os.PathLike[str]) -> tuple[Path, Path]:
             f"an issuer has a name of 1 to {MOST_CHARACTERS} printable characters, as https://office.example; "
             f"this is {quoted(issuer)}", parameter="issuer",
         )  # fmt: skip
-    stem = re.sub(r"[^\w.-]+", "-", issuer.removeprefix("https://")).strip("-.") or "issuer"
+    stem = re.sub(r"[^\w.-]+", "-", issuer.removeprefix("https://")).strip("-.")
+    stem = re.sub(r"(\.key)+$", "", stem) or "issuer"  # what ends so is taken for a private key
     private, public = Path(folder, stem + PRIVATE), Path(folder, stem + PUBLIC)
     if public.exists():
         raise FileExistsError(f"{public} is there already")

@@ -1,5 +1,10 @@
-"""The text of a card: claims and a payload, signed (CWT in COSE_Sign1, Ed25519), through zlib and Base45."""
+"""The text of a card: claims and a payload, signed (CWT in COSE_Sign1, Ed25519), through zlib and Base45.
 
+Cards come from strangers, so little of CBOR is read. Tags within are refused: they make decoders compile regular
+expressions, compute powers, or build values that share parts, so that 100 bytes keep a processor busy for ever.
+"""
+
+import io
 import re
 import zlib
 from contextlib import suppress
@@ -26,6 +31,8 @@ FACE, DATA, FORMAT, SUB_FORMAT = 62, 0, 1, 2
 IMAGE, CAMEO = 0, 100  # a format, and its first sub-format for vendors: a payload
 _SIGN1, _CWT = 18, 61  # tags
 _ALG, _CRIT = 1, 2  # of a protected header
+_BYTES, _TEXT_STRING, _MAP, _TAG = 2, 3, 5, 6  # major types of CBOR
+_ONE_BYTE, _EIGHT_BYTES = 24, 27  # of a head, after its first
 _LATEST = 253_402_300_799  # the last second of the year 9999
 _TEXT = re.compile(r"[0-9A-Z $%*+\-./:]{100,}[\r\n]*")  # Base45, and longer than the path of a file tends to be
 
@@ -48,12 +55,13 @@ class Token:
     expires: datetime | None
     claims: Claims
     payload: bytes | None
-    _signed: cbor2.CBORTag = field(repr=False)
+    _signed: bytes = field(repr=False)
+    _signature: bytes = field(repr=False)
 
     def is_signed_by(self, key: COSEKeyInterface) -> bool:
-        """Whether the signature is this key's."""
-        with suppress(CWTError, ValueError, TypeError):
-            COSE.new().decode(self._signed, key)
+        """Whether the signature is this key's, whatever the card says of keys."""
+        with suppress(CWTError):
+            key.verify(self._signed, self._signature)
             return True
         return False
 
@@ -89,30 +97,77 @@ def unpack(text: str) -> Token:
     """NotACard for the text of some other QR code, DamagedCard where it began as a card's."""
     plain = _inflate(_from_base45(text.rstrip("\r\n")))
     try:
-        cose = cbor2.loads(plain)
-        if isinstance(cose, cbor2.CBORTag) and cose.tag == _CWT:
-            cose = cose.value
-        if not isinstance(cose, cbor2.CBORTag) or cose.tag != _SIGN1:
+        tags, cose = _untag(plain)
+        if tags not in ([_SIGN1], [_CWT, _SIGN1]):
             raise NotACard("the QR code holds compressed data, but no COSE_Sign1 (RFC 9052), so it is no card")
-        protected, unprotected, body, signature = cose.value
-        if not (isinstance(unprotected, dict) and all(isinstance(p, bytes) for p in (protected, body, signature))):
+        protected, unprotected, body_bytes, signature = _decode(cose)
+        if not (
+            isinstance(unprotected, dict) and all(isinstance(p, bytes) for p in (protected, body_bytes, signature))
+        ):
             raise DamagedCard("the card's COSE_Sign1 has parts of wrong types")
-        cose = cbor2.CBORTag(_SIGN1, [protected, {}, body, signature])  # what is not signed is not looked at
-        header, body = cbor2.loads(protected), cbor2.loads(body)
+        header, body = _decode(protected), _decode(body_bytes)
         if header.get(_ALG) != COSEAlgs.EDDSA or _CRIT in header:
             raise NotACard("the card is not signed with EdDSA, or demands what is not known here")
         identity = body.get(IDENTITY)
         if not isinstance(identity, dict):
             raise NotACard("the QR code holds a signed token, but none with identity data (claim 169)")
         issuer = body.get(ISSUER)
-        if not isinstance(issuer, str | None):
-            raise DamagedCard("the name of the card's issuer is no text")
+        if not isinstance(issuer, str | None) or not (issuer or "-").isprintable():
+            raise DamagedCard("the name of the card's issuer is no printable text")
         expires, not_before, issued = (_time(body.get(number)) for number in (EXPIRES, NOT_BEFORE, ISSUED))
+        signed = cbor2.dumps(["Signature1", protected, b"", body_bytes])  # what is not in here is not looked at
         return Token(
-            text, issuer, issued, not_before, expires, Claims.from_map(identity), _payload(identity), cose
-        )  # fmt: skip
+            text, issuer, issued, not_before, expires, Claims.from_map(identity), _payload(identity), signed, signature
+        )
     except (cbor2.CBORDecodeError, ValueError, TypeError, AttributeError, RecursionError, InvalidParameter) as error:
         raise DamagedCard(f"the card's data cannot be read: {quoted(str(error))}") from error
+
+
+def _untag(data: bytes) -> tuple[list[int], bytes]:
+    """The tags before an item of CBOR, the outermost first, and the item."""
+    tags = []
+    while data[:1] and data[0] >> 5 == _TAG:
+        tag, start = _argument(data, 0)
+        tags.append(tag)
+        data = data[start:]
+    return tags, data
+
+
+def _decode(data: bytes) -> Any:
+    """The one item that ``data`` is. DamagedCard where it has tags, a key twice, or no end that is its own."""
+    at = pairs = 0
+    while at < len(data):
+        major = data[at] >> 5
+        argument, at = _argument(data, at)
+        if major == _TAG:
+            raise DamagedCard("the card's data has tags, or items without a length, which no card needs")
+        at += argument if major in {_BYTES, _TEXT_STRING} else 0
+        pairs += argument if major == _MAP else 0
+    different = 0
+
+    def count(_: cbor2.CBORDecoder, found: dict[Any, Any]) -> dict[Any, Any]:
+        nonlocal different
+        different += len(found)
+        return found
+
+    file = io.BytesIO(data)
+    item = cbor2.CBORDecoder(file, object_hook=count, read_size=1).decode()
+    if file.read(1):
+        raise DamagedCard("something was added to the card's data")
+    if different != pairs:
+        raise DamagedCard("the card's data says the same thing twice")
+    return item
+
+
+def _argument(data: bytes, at: int) -> tuple[int, int]:
+    """Of the head of a CBOR item (RFC 8949, section 3), and where what comes after it begins."""
+    short = data[at] & 0x1F
+    if short < _ONE_BYTE:
+        return short, at + 1
+    if short > _EIGHT_BYTES:
+        raise DamagedCard("the card's data has tags, or items without a length, which no card needs")
+    end = at + 1 + 2 ** (short - _ONE_BYTE)
+    return int.from_bytes(data[at + 1 : end]), end
 
 
 def _from_base45(text: str) -> bytes:

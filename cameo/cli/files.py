@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 PIPE = "-"
 FORMATS = {".png": "PNG", ".webp": "WEBP", ".jpg": "JPEG", ".jpeg": "JPEG"}
 
+_inputs: list[Path] = []  # of this command
+
 output_option = click.option(
     "-o", "--output", metavar="FILE", type=click.Path(dir_okay=False, allow_dash=True), help="Where to; - is stdout."
 )
@@ -24,7 +26,15 @@ output_option = click.option(
 
 def read(name: str) -> bytes:
     """OSError."""
+    if name != PIPE:
+        _inputs.append(Path(name))
     return sys.stdin.buffer.read() if name == PIPE else Path(name).read_bytes()
+
+
+def require_other(name: str) -> None:
+    """UsageError for an output that is an input: the photo would be lost."""
+    if name != PIPE and Path(name).exists() and any(each.exists() and each.samefile(name) for each in _inputs):
+        raise click.UsageError(f"{name} is an input, too; it would be lost, so name another output")
 
 
 def label(name: str) -> str:
@@ -38,6 +48,7 @@ def write(name: str, data: bytes) -> None:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
     else:
+        require_other(name)
         Path(name).write_bytes(data)
 
 

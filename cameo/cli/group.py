@@ -53,7 +53,12 @@ def about(name: str) -> Iterator[None]:
 
 def say(message: str) -> None:
     """A line on stderr, for people; stdout is for results."""
-    click.echo(f"cameo: {message}", err=True)
+    click.echo(f"cameo: {printable(message)}", err=True)
+
+
+def printable(text: str) -> str:
+    """On one line, and without what controls a terminal: names of files, and what a service answers, may have it."""
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
 
 
 class Commands(click.Group):

@@ -27,6 +27,7 @@ T = TypeVar("T")
 
 PROBLEM = "application/problem+json"
 TYPE_PREFIX = "urn:cameo:problem:"
+_WAIT_DIGITS = 6  # of Retry-After: eleven days; who asks for more does not mean it
 _ENVELOPE = {"type", "title", "status", "detail"}
 
 
@@ -77,7 +78,7 @@ def failure(response: httpx.Response) -> CameoError:
         )  # fmt: skip
     error = _understood(response.url, lambda: problem(response.json()))
     wait = response.headers.get("Retry-After", "")
-    if wait.isascii() and wait.isdecimal():
+    if wait.isascii() and wait.isdecimal() and len(wait) <= _WAIT_DIGITS:
         error.facts["retry_after"] = int(wait)
     return error
 

@@ -1,11 +1,20 @@
 """A step of an exchange as an HTTP request: address, headers, timeouts."""
 
+import re
+
 import httpx
 
 from cameo.client.exchange import Send
 
 GRACE_SECONDS = 2.0  # after the deadline, in which the service's own word on it may arrive
 CONNECT_SECONDS = 10.0
+
+
+def require_key(key: str | None) -> str | None:
+    """The key. ValueError, which does not say it, where no header can have it."""
+    if key is not None and not re.fullmatch(r"[!-~]+", key):
+        raise ValueError("the API key has characters that no key has: spaces, line breaks or letters beyond ASCII")
+    return key
 
 
 def build(http: httpx.Client | httpx.AsyncClient, url: str, key: str | None, step: Send) -> httpx.Request:

@@ -21,6 +21,7 @@ T = TypeVar("T")
 
 Outcome = Compressed | CameoError | OSError
 
+LONGEST_SECONDS: Final = 10**6  # of a timeout: what sockets take, and nobody waits longer
 FIRST_PAUSE: Final = 0.1  # seconds; the next one is twice as long
 _PASSING = (Overloaded, RateLimited, NotReady, TooManyConnections)  # with a Retry-After
 _OF_PROXIES = {500, 502, 503, 504}  # 500: Ray Serve's, in place of the others; a service says it as a problem
@@ -87,8 +88,8 @@ class Service:
     def __init__(self, url: str, timeout: float | None, tries: int) -> None:
         if not url.startswith(("http://", "https://")):
             raise ValueError(f"{url!r} is no address of a service: it begins with http:// or https://")
-        if timeout is not None and timeout <= 0:
-            raise ValueError(f"timeout is {timeout} seconds; give more than 0, or None")
+        if timeout is not None and not 0 < timeout <= LONGEST_SECONDS:  # nan is neither
+            raise ValueError(f"timeout is {timeout} seconds; give more than 0 and at most {LONGEST_SECONDS}, or None")
         if tries < 1:
             raise ValueError(f"tries is {tries}; give 1 or more")
         self.url, self.timeout, self.tries = url.rstrip("/"), timeout, tries

@@ -12,7 +12,7 @@ from PIL import Image
 
 from cameo.client.batches import compress_many
 from cameo.client.calls import Calls, CardSettings, Settings
-from cameo.client.connection import build
+from cameo.client.connection import build, require_key
 from cameo.client.exchange import Done, Emit, Exchange, Outcome, Pause, Read, Send, Step, Take, advance
 from cameo.client.requests import photo_bytes
 from cameo.faces.verification import DEFAULT_FMR
@@ -43,7 +43,7 @@ class Client:
         self, url: str, *, key: str | None = None, timeout: float | None = 60.0, tries: int = 4,
         http: httpx.Client | None = None,
     ) -> None:  # fmt: skip
-        self._calls, self._key = Calls(url, timeout, tries), key
+        self._calls, self._key = Calls(url, timeout, tries), require_key(key)
         self._owned, self._http = http is None, http or httpx.Client()
 
     def __enter__(self) -> Self:

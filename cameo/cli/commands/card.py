@@ -66,6 +66,7 @@ def command(
                 data = face.payload
             card = c.card(data, given, *signer, **times)
             if suffix:
+                files.require_other(str(output))
                 card.save(str(output), dpi=int(dpi))
     if as_json:
         size = {"characters": len(card.text), "bytes": len(card.payload), "qr_version": card.qr_version}

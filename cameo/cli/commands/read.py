@@ -53,5 +53,6 @@ def command(card: str, issuers: str | None, output: str | None, show_it: bool, a
         last = {"last day": found.last_day} if found.last_day else {}
         facts = {"issuer": found.issuer, **last, **found.claims.given()}
         click.echo(f"{found.state}: {found.detail}")
-        click.echo("\n".join(f"  {name}: {value}" for name, value in facts.items()))
+        # A line of an address must not look like one of ours.
+        click.echo("\n".join(f"  {name}: {(value or '').replace(chr(10), ', ')}" for name, value in facts.items()))
     return 0 if found.is_valid else CANNOT

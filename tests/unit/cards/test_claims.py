@@ -46,7 +46,8 @@ def test_birthdays_that_are_known_in_part(given: Any, kept: str) -> None:
     [
         ("date_of_birth", "10.12.1815"), ("date_of_birth", "1815-13-01"), ("date_of_birth", 18151210),
         ("gender", "f"), ("gender", 2), ("nationality", "Britain"), ("full_name", ""), ("full_name", "x" * 101),
-        ("full_name", "Ada\nKing"), ("full_name", "Ada\x00"), ("full_name", "\u202eadA"), ("address", "x" * 201),
+        ("full_name", "Ada\nKing"), ("full_name", "Ada\x00"), ("full_name", "\u202eadA"),
+        ("full_name", "Ada\u2028King"), ("address", "x" * 201),
         ("height", "1.62 m"), ("full_name", 7),
     ],
 )  # fmt: skip

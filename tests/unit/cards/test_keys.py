@@ -76,3 +76,9 @@ def test_files_that_are_no_key(tmp_path: Path, folder: Path) -> None:
         SigningKey.load(folder / "office.example.pem")
     with pytest.raises(InvalidKey, match="cannot be read"):
         SigningKey.load(tmp_path / "nothing.key.pem")
+
+
+def test_an_issuer_whose_name_ends_like_a_private_key_is_trusted(tmp_path: Path) -> None:
+    private, public = make_keys("office.key", tmp_path)
+    assert (private.name, public.name) == ("office.key.pem", "office.pem")
+    assert list(load_issuers(tmp_path)) == ["office.key"]

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import segno
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from bench.cards import photograph, some_card
 from cameo.cards import Card, Issuers, SigningKey, make_card, read_picture
+from cameo.cards.read import MOST_PIXELS, _sizes
 from cameo.errors import DamagedCard, NoCard, NotACard
 from tests.unit.cards.conftest import CLAIMS, NOW, PAYLOAD
 
@@ -97,3 +98,20 @@ def test_a_photo_of_many_pixels_is_scaled_down(card: Card, issuers: Issuers) -> 
     large = Image.new("RGB", (6000, 4000), (90, 90, 90))
     large.paste(printed(card).resize((3000, 1893)), (1500, 1000))
     assert read_picture(np.asarray(large), issuers, NOW)[0].payload == PAYLOAD
+
+
+def test_no_search_is_in_a_picture_so_large_that_patterns_in_it_cost_minutes() -> None:
+    """What looks like a corner of a code takes time: 200,000 of them fit into a picture of 12 megapixels."""
+    for width, height in [(4000, 3000), (12_000, 1000), (2000, 2000), (1000, 900)]:
+        sizes = list(_sizes(Image.new("L", (width, height))))
+        assert sizes
+        assert all(each.width * each.height <= MOST_PIXELS for each in sizes)
+
+
+def test_the_smallest_patterns_are_smoothed_away() -> None:
+    corner = Image.new("L", (8, 8), 255)
+    ImageDraw.Draw(corner).rectangle((0, 0, 6, 6), outline=0)
+    ImageDraw.Draw(corner).rectangle((2, 2, 4, 4), fill=0)
+    full = Image.fromarray(np.tile(np.asarray(corner), (180, 180)))
+    [found, *_] = _sizes(full)
+    assert [np.mean(np.asarray(each) > 200) > 0.1 for each in (full, found)] == [True, False], "the light rings"

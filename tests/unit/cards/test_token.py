@@ -4,7 +4,7 @@ import random
 import zlib
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -197,6 +197,25 @@ def test_times_that_cannot_be(face: Image.Image, key: SigningKey, times: Mapping
         make_card(face, PAYLOAD, CLAIMS, key, now=NOW, **times)
 
 
+@pytest.mark.parametrize(
+    "times",
+    [
+        {"expires": date.max},
+        {"not_before": date(1969, 12, 31)},
+        {"not_before": date.min},
+        {"not_before": datetime.min.replace(tzinfo=timezone(timedelta(hours=1)))},
+    ],
+)
+def test_times_that_no_card_can_have(face: Image.Image, key: SigningKey, times: Mapping[str, date]) -> None:
+    with pytest.raises(InvalidParameter, match="from 1970 to 9999-12-30"):
+        make_card(face, PAYLOAD, CLAIMS, key, now=NOW, **times)
+
+
+def test_the_last_day_of_all_can_be_read(face: Image.Image, key: SigningKey, issuers: Issuers) -> None:
+    card = make_card(face, PAYLOAD, CLAIMS, key, expires=date(9999, 12, 30), not_before=date(1970, 1, 1), now=NOW)
+    assert read_text(card.text, issuers, NOW).is_valid
+
+
 @pytest.mark.parametrize("change", [{4: "2030"}, {4: True}, {5: b"x"}, {4: -1}, {4: float("nan")}, {4: 10**12}, {1: 7}])
 def test_times_and_issuers_of_other_types_are_damage(change: dict[int, Any], key: SigningKey, issuers: Issuers) -> None:
     body = {1: key.issuer, 169: {}} | change
@@ -253,3 +272,64 @@ def test_what_does_not_fit_is_said_with_its_lengths(face: Image.Image, key: Sign
         make_card(face, PAYLOAD * 2, huge, key)
     assert caught.value.facts["payload"] == 192
     assert caught.value.facts["claims"] == {"full_name": 3, "address": 580}
+
+
+def shared(depth: int) -> bytes:
+    """CBOR of an array with the same array twice, and so on: few bytes, and 2 to the power of ``depth`` values."""
+    references = b"".join(b"\xd8\x1d" + cbor2.dumps(level) for level in range(depth, 0, -1))
+    return b"\xd8\x1c\x82" * depth + b"\xd8\x1c\x81\x01" + references
+
+
+HOSTILE = {
+    "values that are shared": shared(60),
+    "a regular expression": b"\xd8\x23" + cbor2.dumps("[\u0100-\uffff]" * 1000),
+    "a decimal": b"\xc4\x82\x1b\x7f\xff\xff\xff\xff\xff\xff\xff\x01",
+    "a float of any size": b"\xc5\x82\x1a\x3b\x9a\xca\x00\x01",
+    "a day": b"\xd8\x64\x1b\x7f\xff\xff\xff\xff\xff\xff\xff",
+    "a token in it": cbor2.dumps(cbor2.CBORTag(18, [b"", {}, b"", b""])),
+    "no length": b"\x9f\x01\xff",
+    "no end": b"\x9b\x00\x00\x00\x40\x00\x00\x00\x00",
+    "depth": b"\x81" * 9000,
+}
+
+
+@pytest.mark.parametrize("data", HOSTILE.values(), ids=HOSTILE)
+def test_cbor_that_costs_time_or_crashes_decoders_is_damaged(data: bytes, card: Card, issuers: Issuers) -> None:
+    protected, _, body, signature = cbor2.loads(unpacked(card.text)).value
+    claim = b"\x18\xa9\xa1\x04"
+    for tried in (b"\xa1" + claim + data, b"\xa2" + data + b"\x01" + claim + b"\x61x", data):  # a value, a key, all
+        for parts in ([protected, {}, tried, signature], [tried, {}, body, signature]):
+            with pytest.raises(DamagedCard):
+                read_text(packed(cbor2.dumps(cbor2.CBORTag(18, parts))), issuers, NOW)
+        unprotected = b"\xd2\x84" + cbor2.dumps(protected) + tried + cbor2.dumps(body) + cbor2.dumps(signature)
+        with pytest.raises(DamagedCard):
+            read_text(packed(unprotected), issuers, NOW)
+
+
+def test_nothing_can_be_added_to_a_card(card: Card, issuers: Issuers) -> None:
+    with pytest.raises(DamagedCard, match="added"):
+        read_text(packed(unpacked(card.text) + b"\x00"), issuers, NOW)
+
+
+def test_no_claim_is_there_twice(card: Card, issuers: Issuers) -> None:
+    """One reader would take the first, another the second."""
+    protected, _, _, signature = cbor2.loads(unpacked(card.text)).value
+    issuer = b"\x01" + cbor2.dumps("https://office.example")
+    body = b"\xa3" + issuer + issuer + b"\x18\xa9\xa0"
+    with pytest.raises(DamagedCard, match="twice"):
+        read_text(packed(cbor2.dumps(cbor2.CBORTag(18, [protected, {}, body, signature]))), issuers, NOW)
+
+
+def test_a_card_may_name_the_key_that_signed_it(key: SigningKey, issuers: Issuers) -> None:
+    """Other issuers do. Names of keys are not looked at: all keys of the issuer are tried, and no other."""
+    body = {1: "https://office.example", 169: {4: "Eileen Collins"}}
+    for name in (b"7", b"other.example"):
+        assert read_text(signed(body, key, protected={4: name}), issuers, NOW).is_valid
+        assert read_text(signed(body, key, unprotected={4: name}), issuers, NOW).is_valid
+
+
+@pytest.mark.parametrize("name", ["\x1b[2Joffice", "office\nvalid", "office\u202e"])
+def test_an_issuer_is_printable(name: str, key: SigningKey, issuers: Issuers) -> None:
+    """Terminals and pages show it."""
+    with pytest.raises(DamagedCard, match="printable"):
+        read_text(signed({1: name, 169: {4: "x"}}, key), issuers, NOW)

@@ -14,6 +14,7 @@ from PIL import Image
 import cameo
 from cameo.cli import files
 from cameo.cli.__main__ import main
+from cameo.cli.group import say
 from cameo.store.bucket import Bucket
 from tests.s3 import S3
 from tests.service.pictures import FACE, PHOTO, png
@@ -200,3 +201,23 @@ def test_a_store_behind_a_url(s3: S3, tiny_store: Path) -> None:
     typo = CliRunner().invoke(main, ["models", "--store", "modle_store"])
     assert typo.exit_code == 2
     assert "Directory 'modle_store' does not exist" in typo.stderr
+
+
+def test_a_service_or_a_file_name_never_controls_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    say("a\x1b[2Jb\nc\u202ed \u00e9")
+    assert capsys.readouterr().err == "cameo: a\\x1b[2Jb\\nc\\u202ed \u00e9\n"
+
+
+def test_an_input_is_never_overwritten(run: Run, photo: Path) -> None:
+    before = photo.read_bytes()
+    for command, *more in (["compress"], ["compare", "--codec", "webp"], ["read"]):
+        done = run(command, photo, "-o", photo, *more)
+        assert done.exit_code != 0
+        assert photo.read_bytes() == before
+    assert "is an input, too" in run("compress", photo, "-o", photo).stderr
+
+
+def test_a_key_that_cannot_be_is_a_wrong_option(run: Run) -> None:
+    done = run("models", "--url", "http://127.0.0.1:9", "--api-key", "secret\r")
+    assert (done.exit_code, "secret" in done.stderr) == (2, False)
+    assert "API key" in one_line(done.stderr)

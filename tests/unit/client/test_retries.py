@@ -197,3 +197,25 @@ def test_a_key_is_sent() -> None:
     service.compress(b"photo")
     assert seen[0].headers["Authorization"] == "Bearer secret"
     assert "secret" not in repr(service)
+
+
+@pytest.mark.parametrize("key", ["", "secret-key\r", "a b", "ключ"])
+@pytest.mark.parametrize("kind", [cameo.Client, cameo.AsyncClient])
+def test_a_key_that_no_header_can_have_is_refused_and_not_said(kind: Any, key: str) -> None:
+    with pytest.raises(ValueError, match="the API key has characters") as caught:
+        kind("http://127.0.0.1", key=key)
+    assert not key or key not in str(caught.value)
+
+
+@pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf"), 1e12])
+def test_a_timeout_is_a_number_of_seconds(timeout: float) -> None:
+    with pytest.raises(ValueError, match="give more than 0"):
+        cameo.Client("http://127.0.0.1", timeout=timeout)
+
+
+def test_a_wait_of_five_thousand_digits_is_none() -> None:
+    answer = problem("overloaded", 429)
+    answer.headers["Retry-After"] = "9" * 5000
+    service, _ = client(answer)
+    with pytest.raises(Overloaded):
+        service.reconstruct(b"x")
