@@ -2,6 +2,9 @@
 
 The service has everything that can be in the way: API keys, and a path prefix. Pages get the key, and permission for
 the camera, unless a test takes them away.
+
+Both end with the last test of the page that a process runs: Playwright keeps an event loop running in the main thread
+until then, and no test of anything else could start one.
 """
 
 import json
@@ -45,7 +48,7 @@ class Desk(NamedTuple):
         return SigningKey.load(self.keys / "office.example.key.pem")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     folder = tmp_path_factory.mktemp("desk")
     store = folder / "store"
@@ -72,7 +75,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
         yield Desk(server, secret, card.content, folder)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser(desk: Desk, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     if browsers.find() is None:
         pytest.skip(browsers.MISSING)
