@@ -5,7 +5,7 @@ from typing import Final
 
 from cameo.pictures.scan.header import MAX_PIXEL_PARTS, Header, exif_orientation, limit, unsupported
 
-SHARE: Final = 2  # as many pixels are allowed to others: libwebp and Pillow take 15 bytes for each, other decoders 7
+SHARE: Final = 2  # other pictures may have so many times its pixels: each takes 15 bytes of memory here, and 7 there
 LEAST: Final = 2**18  # pixels that a picture may always have
 
 _FIRST: Final = 12  # "RIFF", size, "WEBP"
