@@ -10,6 +10,7 @@ from cameo.errors import TooComplex, UnsupportedImage
 # HEIC of 48 megapixels 200 items, a TIFF 40 tags.
 MAX_PARTS: Final = 1000  # segments, chunks, blocks, boxes or tags before the pixels
 MAX_PIXEL_PARTS: Final = 16_384  # chunks of pixels, strips, tiles: 16 MB in pieces of 1 KB; one strip for each row
+BYTES_PER_PIXEL: Final = 4  # of unpacked pixels, for each pixel that is allowed: 8 bits of RGBA, or 16 of half as many
 MAX_PROFILE_BYTES: Final = 4 * 2**20  # of a colour profile; profiles for print have 0.5 to 2.5 MB
 
 _EXIF_PREFIX: Final = b"Exif\0\0"

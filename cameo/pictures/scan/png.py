@@ -5,6 +5,7 @@ import zlib
 from typing import Final
 
 from cameo.pictures.scan.header import (
+    BYTES_PER_PIXEL,
     MAX_PARTS,
     MAX_PIXEL_PARTS,
     MAX_PROFILE_BYTES,
@@ -15,16 +16,18 @@ from cameo.pictures.scan.header import (
 )
 
 _SIGNATURE_BYTES: Final = 8
+_CHANNELS: Final = {2: 3, 4: 2, 6: 4}  # by the type of colour; others have one
 _NEEDED: Final = (b"PLTE", b"tRNS")
 _END: Final = b"\0\0\0\0IEND\xae\x42\x60\x82"
 
 
 def read_header(data: bytes, format_: str) -> Header:
     """Read up to the first chunk of pixels."""
-    length, kind, width, height = struct.unpack_from(">I4sII", data, _SIGNATURE_BYTES)
+    length, kind, width, height, bits, colour = struct.unpack_from(">I4sIIBB", data, _SIGNATURE_BYTES)
     if kind != b"IHDR" or length != 13:
         raise ValueError("no IHDR first")
     header = Header(format_, width, height)
+    header.facts["bytes"] = -(-width * bits * _CHANNELS.get(colour, 1) // 8) * height
     at = _SIGNATURE_BYTES + 12 + length
     kept = [data[:at]]
     needed: set[bytes] = set()
@@ -49,6 +52,7 @@ def read_header(data: bytes, format_: str) -> Header:
 
 def strip(data: bytes, header: Header, max_pixels: int) -> bytes:
     """The first run of pixel chunks, and the orientation that may follow them."""
+    limit(header.format, "bytes of pixels", header.facts["bytes"], BYTES_PER_PIXEL * max_pixels)
     header.profile = _unpack(header.profile, header.format)
     start = at = header.facts["pixels_at"]
     end, chunks = 0, 0

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from cameo.pictures.scan.header import (
+    BYTES_PER_PIXEL,
     MAX_PARTS,
     MAX_PIXEL_PARTS,
     MAX_PROFILE_BYTES,
@@ -20,7 +21,6 @@ from cameo.pictures.scan.header import (
 MAX_VALUES: Final = 3 * 2**16  # of a tag, the colours of a palette
 MAX_SCANS_PER_STRIP: Final = 4  # of JPEG in TIFF
 LEAST_TILE: Final = 1024**2  # pixels; a tile may always be this large, even in a small picture
-BYTES_PER_PIXEL: Final = 4  # of a strip or tile, for each allowed pixel; they are unpacked one at a time
 
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _ORIENTATION, _SAMPLES = 256, 257, 258, 259, 274, 277
 _ROWS_PER_STRIP, _PLANES, _TILE_WIDTH, _TILE_HEIGHT, _JPEG_TABLES, _PROFILE = 278, 284, 322, 323, 347, 34675

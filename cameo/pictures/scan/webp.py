@@ -5,6 +5,9 @@ from typing import Final
 
 from cameo.pictures.scan.header import MAX_PIXEL_PARTS, Header, exif_orientation, limit, unsupported
 
+SHARE: Final = 2  # other pictures may have so many times its pixels: each takes 15 bytes of memory here, and 7 there
+LEAST: Final = 2**18  # pixels that a picture may always have
+
 _FIRST: Final = 12  # "RIFF", size, "WEBP"
 
 
@@ -27,7 +30,8 @@ def read_header(data: bytes, format_: str) -> Header:
 
 
 def strip(data: bytes, header: Header, max_pixels: int) -> bytes:
-    """The file, unchanged: libwebp skips metadata and all frames but the first at almost no cost."""
+    """Check its size; the file, unchanged: libwebp skips metadata and all frames but the first at almost no cost."""
+    limit(header.format, "pixels", header.width * header.height, max(max_pixels // SHARE, min(max_pixels, LEAST)))
     at, chunks = _FIRST, 0
     while at + 8 <= len(data):
         kind, length = struct.unpack_from("<4sI", data, at)

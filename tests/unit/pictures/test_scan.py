@@ -100,6 +100,10 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     "GIF, comments": lambda: GIF[:781] + b"!\xfe\0" * MAX_PARTS + GIF[781:],
     "GIF, a long comment": lambda: GIF[:781] + b"!\xfe" + b"\1x" * 20_000 + b"\0" + GIF[781:],
     "WebP, chunks": lambda: file(face(), "WebP") + b"ABCD\0\0\0\0" * MAX_PIXEL_PARTS,
+    "WebP, pixels": lambda: file(Image.new("L", (900, 700)), "WebP", lossless=True),
+    "PNG, bytes of pixels": lambda: (
+        PNG[:16] + struct.pack(">IIBBBBB", 800, 800, 16, 6, 0, 0, 0) + bytes(4) + chunk(b"IDAT", b"")
+    ),
     "BMP, run lengths": lambda: b"BM" + bytes(12) + struct.pack("<IiiHHI", 40, 64, 64, 1, 8, 1) + bytes(2**20),
     "TIFF, strips": lambda: tiff(GREY | {278: (3, 1, 1), 273: (3, 70_000, b"\x08\0" * 70_000), 279: (3, 1, 64)}),
     "TIFF, values": lambda: tiff(GREY | {273: (4, 1, 8), 279: (4, 1, 64), 320: (3, 200_000, bytes(400_000))}),
