@@ -74,7 +74,7 @@ Issuers = Mapping[str, tuple[COSEKeyInterface, ...]]
 def load_issuers(folder: str | os.PathLike[str]) -> Issuers:
     """The public keys in a folder, ``*.pem``; private keys beside them are passed over. InvalidKey."""
     if not Path(folder).is_dir():
-        raise InvalidKey(f"{folder} is no folder; trusted issuers are a folder of public keys, *{PUBLIC}")
+        raise InvalidKey(f"{folder} is not a folder; trusted issuers are a folder of public keys, *{PUBLIC}")
     trusted: dict[str, tuple[COSEKeyInterface, ...]] = {}
     for file in sorted(Path(folder).glob(f"*{PUBLIC}")):
         if not file.name.endswith(PRIVATE):
@@ -92,7 +92,7 @@ def _load(file: Path) -> tuple[str, COSEKeyInterface]:
     except (OSError, ValueError, TypeError) as error:  # what cryptography and cwt raise for bytes that are no key
         raise InvalidKey(f"{file} cannot be read as a key in PEM: {error}") from error
     if not isinstance(key.key, Ed25519PrivateKey | Ed25519PublicKey):
-        raise InvalidKey(f"{file} is no Ed25519 key; make a pair with: cameo key")
+        raise InvalidKey(f"{file} is not an Ed25519 key; make a pair with: cameo key")
     if not issuer:
         raise InvalidKey(f"{file} does not name its issuer; put a line before the key: Issuer: https://office.example")
     return issuer[1], key

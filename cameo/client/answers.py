@@ -193,10 +193,17 @@ def _reason(error: Exception) -> str:
     return quoted(str(error) or type(error).__name__)
 
 
+# What parsers raise for an answer that is not Cameo's, a hostile one among them.
+_FOREIGN = (
+    ValueError, KeyError, IndexError, TypeError, AttributeError, OSError, ArithmeticError, RecursionError,
+    Image.DecompressionBombError, CardError,
+)  # fmt: skip
+
+
 def _understood(url: httpx.URL, parse: Callable[[], T]) -> T:
     try:
         return parse()
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError, OSError, CardError) as error:
+    except _FOREIGN as error:
         raise Unreachable(
             f"{url} answers, but not as Cameo does ({_reason(error)}); check the address, and that service and client "
             "have the same version", url=str(url),

@@ -282,5 +282,5 @@ def test_a_service_without_a_key_says_what_to_set(api: httpx.Client, folder: Pat
 def test_a_key_that_is_none_stops_the_start(tiny_store: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="CAMEO_CARD_KEY: .* cannot be read"):  # noqa: RUF043
         create_app(Settings(store=tiny_store, device="cpu", card_key=tmp_path / "none.pem"))
-    with pytest.raises(ValueError, match="CAMEO_CARD_ISSUERS: .* is no folder"):  # noqa: RUF043
+    with pytest.raises(ValueError, match="CAMEO_CARD_ISSUERS: .* is not a folder"):  # noqa: RUF043
         create_app(Settings(store=tiny_store, device="cpu", card_issuers=tmp_path / "none"))

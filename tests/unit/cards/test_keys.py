@@ -63,14 +63,14 @@ def test_files_that_are_no_key(tmp_path: Path, folder: Path) -> None:
         "cannot be read as a key": "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n",
         "cannot be read as": "\ud800".encode("utf-16", "surrogatepass").decode("latin-1"),
         "does not name its issuer": public.split("\n", 1)[1],
-        "is no Ed25519 key": "Issuer: x\n"
+        "is not an Ed25519 key": "Issuer: x\n"
         + curve.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode(),
     }
     for said, text in wrong.items():
         (tmp_path / "office.pem").write_text(text, encoding="utf-8")
         with pytest.raises(InvalidKey, match=said):
             load_issuers(tmp_path)
-    with pytest.raises(InvalidKey, match="is no folder"):
+    with pytest.raises(InvalidKey, match="is not a folder"):
         load_issuers(tmp_path / "office.pem")
     with pytest.raises(InvalidKey, match="holds a public key"):
         SigningKey.load(folder / "office.example.pem")

@@ -96,7 +96,7 @@ def test_what_is_wrong_is_said(tiny: cameo.Cameo, key: SigningKey, folder: Path)
         tiny.card(astronaut(), CLAIMS, folder / "nothing.pem")
     with pytest.raises(NoCard):
         tiny.read_card(astronaut(), issuers=folder)
-    with pytest.raises(InvalidKey, match="is no folder"):
+    with pytest.raises(InvalidKey, match="is not a folder"):
         tiny.read_card(astronaut(), issuers=folder / "nothing")
     with pytest.raises(FileNotFoundError):
         tiny.read_card("nothing.png")
