@@ -15,7 +15,7 @@ import yaml
 
 import cameo
 from bench.server import free_port
-from tests.ray.cluster import two_nodes, until
+from tests.ray.cluster import PATIENCE, two_nodes, until
 from tests.service.conftest import BODY_LIMIT, TAKE_PAYLOAD
 from tests.service.pictures import PHOTO
 from tests.service.server import ROOT, Server, serve
@@ -87,7 +87,7 @@ def on_ray(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[On
         finally:
             run.send_signal(signal.SIGINT)
             try:
-                run.wait(60)
+                run.wait(PATIENCE)
             finally:
                 run.kill()
 

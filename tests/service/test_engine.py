@@ -160,7 +160,7 @@ def test_clients_that_obey_are_served_evenly(
 
 def check_refusal(answer: httpx.Response) -> bool:
     body = problem(answer, "overloaded", 429)
-    assert body["waiting_seconds"] > body["limit_seconds"] == 0.5
+    assert body["waiting_seconds"] >= body["limit_seconds"] == 0.5  # rounded
     assert 1 <= int(answer.headers["Retry-After"]) <= 30
     return True
 

@@ -50,7 +50,7 @@ def command(card: str, issuers: str | None, output: str | None, show_it: bool, a
     elif as_json:
         show.emit(show.card_facts(found))
     else:
-        last = {"last day": found.last_day} if found.last_day else {}
+        last = {"last day": f"{found.last_day}"} if found.last_day else {}
         facts = {"issuer": found.issuer, **last, **found.claims.given()}
         click.echo(f"{found.state}: {found.detail}")
         # A line of an address must not look like one of ours.
