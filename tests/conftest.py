@@ -1,14 +1,10 @@
 """Set before torch is imported: the pictures are small, and tests share their machine."""
 
 import os
-import signal
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# Who starts tests in the background has these ignored, and so would the processes that tests start, and send them to.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +17,11 @@ from tests.tiny import calibrate, publish_tiny
 
 settings.register_profile("cameo", deadline=None)  # no test asserts a time
 settings.load_profile("cameo")
+
+# Who starts tests in the background has these ignored, and so would the processes that tests start, and send them to.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")
