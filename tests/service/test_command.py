@@ -5,7 +5,6 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -180,15 +179,6 @@ def test_serve_serves(tiny_store: Path, tmp_path: Path) -> None:
         process.wait()
 
 
-@pytest.fixture
-def heeded_interrupts() -> Iterator[None]:
-    """In the background of a script, the tests ignore SIGINT, and what they start inherits that."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("heeded_interrupts")
 def test_ctrl_c_says_so_and_the_same_command_goes_on(tiny_store: Path, tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     for i in range(300):

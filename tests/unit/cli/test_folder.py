@@ -14,7 +14,7 @@ import pytest
 import cameo
 from cameo.cli.folder import job, photos
 from tests.service.pictures import FACE, PHOTO, landscape, png
-from tests.unit.cli.conftest import Run
+from tests.unit.cli.conftest import SETTINGS, Run
 
 OPTIONS = ("--frame", "asis", "--effort", "fast")
 
@@ -93,18 +93,6 @@ class Counting:
             if done == self._most:
                 raise KeyboardInterrupt
             yield result
-
-
-SETTINGS: dict[str, Any] = {
-    "model": None, "version": None, "max_bytes": None, "effort": "fast", "frame": "asis", "likeness": None,
-}  # fmt: skip
-
-
-@pytest.fixture
-def here(tiny_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[cameo.Cameo]:
-    monkeypatch.chdir(tmp_path)
-    with cameo.open(tiny_store, device="cpu") as opened:
-        yield opened
 
 
 def carry_out(source: Any, target: str = "faces.jsonl", **settings: Any) -> tuple[int, int]:

@@ -17,7 +17,7 @@ from cameo.cli.parts import job, sources
 from cameo.cli.parts.job import Done
 from cameo.cli.parts.target import Target, alone
 from tests.service.pictures import FACE, PHOTO, png
-from tests.unit.cli.conftest import Run
+from tests.unit.cli.conftest import SETTINGS, Run
 
 OPTIONS = ("--frame", "asis", "--effort", "fast")
 COLUMNS = ["id", "payload", "model", "version", "likeness", "frame", "error"]
@@ -168,18 +168,6 @@ def test_a_cluster_that_is_not_there_is_an_error(run: Run, folder: Path) -> None
     assert done.exit_code == 1
     assert "there is no Ray cluster at 127.0.0.1:1: " in done.stderr
     assert not Path("faces").exists()
-
-
-SETTINGS: dict[str, Any] = {
-    "model": None, "version": None, "max_bytes": None, "effort": "fast", "frame": "asis", "likeness": None,
-}  # fmt: skip
-
-
-@pytest.fixture
-def here(tiny_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[cameo.Cameo]:
-    monkeypatch.chdir(tmp_path)
-    with cameo.open(tiny_store, device="cpu") as opened:
-        yield opened
 
 
 def carry_out(c: cameo.Cameo, driver: job.Driver | None = None) -> job.Summary:

@@ -9,8 +9,8 @@ import pytest
 from cameo.cli.parts import places
 from cameo.cli.parts.target import Target
 from tests.s3 import BUCKET, S3, s3_server
-from tests.unit.cli.conftest import Run
-from tests.unit.cli.test_parts import FILES, OPTIONS, SETTINGS, digests, tar
+from tests.unit.cli.conftest import SETTINGS, Run
+from tests.unit.cli.test_parts import FILES, OPTIONS, digests, tar
 
 
 @pytest.fixture(scope="module")
